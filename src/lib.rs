@@ -1,0 +1,8 @@
+//! Touchmark: a reverse proxy that gives every machine-learning prediction its lineage.
+//!
+//! `ARCHITECTURE.md` is the map of the house; a request's way reads from top to bottom in [`proxy`].
+
+pub mod exchange;
+pub mod lineage;
+pub mod telemetry;
+pub mod units;
