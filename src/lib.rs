@@ -4,5 +4,6 @@
 
 pub mod exchange;
 pub mod lineage;
+pub mod protocol;
 pub mod telemetry;
 pub mod units;
