@@ -11,22 +11,42 @@ mod text;
 pub use pointer::pointer;
 pub(super) use scanner::{Names, Scanner};
 
-/// Bytes that are looked at together.
+/// Bytes that are looked at together; fewer than 256, so that counts of them fit a byte.
 const BLOCK_BYTES: usize = 32;
 
-/// The place of the next byte that opens or closes a string, an object or an array.
-fn next_structural(bytes: &[u8]) -> Option<usize> {
-    // Whole blocks without one are passed over first: this loop becomes vector instructions, and arrays of numbers
-    // are mostly such blocks.
-    let (blocks, _) = bytes.as_chunks::<BLOCK_BYTES>();
-    let clear = blocks.iter().take_while(|block| !block.iter().fold(false, |any, byte| any | is_structural(*byte)));
-    let start = clear.count() * BLOCK_BYTES;
-    bytes[start..].iter().position(|byte| is_structural(*byte)).map(|at| start + at)
+/// Passes over the inside of an object or array, `depth` brackets deep, at least one. Gives the place after the next
+/// quote, with the depth there, or after the bracket that closes the outermost, with depth 0; `None` where the bytes
+/// end before that.
+fn skip_brackets(bytes: &[u8], depth: &mut u64) -> Option<usize> {
+    let mut at = 0;
+    for block in bytes.chunks(BLOCK_BYTES) {
+        // Counting becomes vector instructions, and arrays of numbers are mostly blocks where counting is enough.
+        let count = |is: fn(u8) -> bool| block.iter().fold(0_u8, |count, byte| count + u8::from(is(*byte)));
+        let closing = u64::from(count(closes));
+        if *depth > closing && count(|byte| byte == b'"') == 0 {
+            *depth = *depth - closing + u64::from(count(opens));
+            at += block.len();
+            continue;
+        }
+        for byte in block {
+            at += 1;
+            *depth = *depth + u64::from(opens(*byte)) - u64::from(closes(*byte));
+            if *byte == b'"' || *depth == 0 {
+                return Some(at);
+            }
+        }
+    }
+    None
 }
 
-/// Whether the byte is one of `"`, `{`, `}`, `[`, `]`. Brackets differ from braces in one bit.
-const fn is_structural(byte: u8) -> bool {
-    byte == b'"' || byte | 0x20 == b'{' || byte | 0x20 == b'}'
+/// Whether the byte is `{` or `[`, which differ in one bit.
+const fn opens(byte: u8) -> bool {
+    byte | 0x20 == b'{'
+}
+
+/// Whether the byte is `}` or `]`, which differ in one bit.
+const fn closes(byte: u8) -> bool {
+    byte | 0x20 == b'}'
 }
 
 const fn is_space(byte: u8) -> bool {

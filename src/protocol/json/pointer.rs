@@ -6,7 +6,7 @@ use memchr::memchr2;
 
 use super::super::found::Text;
 use super::text::Unescape;
-use super::{ends_scalar, is_space, next_structural};
+use super::{ends_scalar, is_space, skip_brackets};
 
 /// The value that an RFC 6901 pointer names in a document, as text: strings unquoted and unescaped, numbers and
 /// literals as written, objects and arrays without the white space between their tokens. `None` where there is none.
@@ -116,16 +116,14 @@ fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
 
 /// The place after the bracket that closes what was opened before `at`.
 fn nested_end(bytes: &[u8], mut at: usize) -> Option<usize> {
-    let mut depth = 1_usize;
-    while depth > 0 {
-        at += next_structural(&bytes[at..])? + 1;
-        match bytes[at - 1] {
-            b'"' => at = string_end(bytes, at)?,
-            b'{' | b'[' => depth += 1,
-            _ => depth -= 1,
+    let mut depth = 1;
+    loop {
+        at += skip_brackets(&bytes[at..], &mut depth)?;
+        if depth == 0 {
+            return Some(at);
         }
+        at = string_end(bytes, at)?;
     }
-    Some(at)
 }
 
 /// Whether a key, with its quotes, is this name once its escapes are undone.

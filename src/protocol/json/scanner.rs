@@ -10,7 +10,7 @@ use memchr::memchr2;
 
 use super::super::found::{Found, Slot, Text};
 use super::text::Unescape;
-use super::{ends_scalar, is_space, next_structural};
+use super::{ends_scalar, is_space, skip_brackets};
 
 /// The wanted members' names.
 #[derive(Debug, PartialEq, Eq)]
@@ -264,23 +264,9 @@ impl Scanner {
     }
 
     fn skip_nested(&mut self, bytes: &[u8]) -> usize {
-        let mut at = 0;
-        while let Some(next) = next_structural(&bytes[at..]) {
-            at += next + 1;
-            match bytes[at - 1] {
-                b'"' => {
-                    self.state = State::SkipString;
-                    return at;
-                }
-                b'{' | b'[' => self.depth += 1,
-                _ => self.depth -= 1,
-            }
-            if self.depth == 0 {
-                self.state = State::Member;
-                return at;
-            }
-        }
-        bytes.len()
+        let Some(end) = skip_brackets(bytes, &mut self.depth) else { return bytes.len() };
+        self.state = if self.depth == 0 { State::Member } else { State::SkipString };
+        end
     }
 
     fn skip_string(&mut self, bytes: &[u8]) -> usize {

@@ -145,10 +145,23 @@ proptest! {
     }
 
     #[test]
-    fn blocks_hide_nothing(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        bytes.iter_mut().filter(|byte| is_structural(**byte)).skip(1).for_each(|byte| *byte = b'1');
-        let naive = bytes.iter().position(|byte| br#""{}[]"#.contains(byte));
-        prop_assert_eq!(next_structural(&bytes), naive);
+    fn blocks_hide_nothing(
+        bytes in prop::collection::vec(
+            prop_oneof![8 => any::<u8>(), 1 => prop::sample::select(br#""{}[]"#.to_vec())], 0..200),
+        depth in 1..60_u64,
+    ) {
+        let mut naive = depth;
+        let end = bytes.iter().position(|byte| {
+            match byte {
+                b'{' | b'[' => naive += 1,
+                b'}' | b']' => naive -= 1,
+                _ => {}
+            }
+            *byte == b'"' || naive == 0
+        });
+        let mut counted = depth;
+        prop_assert_eq!(skip_brackets(&bytes, &mut counted), end.map(|at| at + 1));
+        prop_assert_eq!(counted, naive);
     }
 }
 
