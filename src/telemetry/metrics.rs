@@ -299,7 +299,10 @@ mod tests {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() {
                 walk(&path, visit);
-            } else if name.ends_with(".rs") && !name.contains("test") && !path.ends_with("telemetry/metrics.rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !name.contains("test")
+                && !path.ends_with("telemetry/metrics.rs")
+            {
                 visit(&path, &std::fs::read_to_string(&path).unwrap());
             }
         }
