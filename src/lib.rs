@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` is the map of the house; a request's way reads from top to bottom in [`proxy`].
 
+pub mod admin;
 pub mod exchange;
 pub mod lineage;
 pub mod protocol;

@@ -15,6 +15,19 @@ pub const OTHER: &str = "other";
 /// What a registration that fails would mean, said where it is expected not to.
 const UNIQUE: &str = "every metric is registered once, under a valid name";
 
+/// Labels of `predictions_total`.
+const PREDICTION: &[&str] = &["model", "version", "dataset_version", "backend", "protocol", "outcome"];
+/// Labels of what is counted per model version.
+const MODEL: &[&str] = &["model", "version"];
+/// Labels of `version_mismatch_total`.
+const MISMATCH: &[&str] = &["model", "declared", "observed"];
+
+const HEAD_TO_END: &str = "From the request's head to the end of the answer.";
+const UPSTREAM: &str = "Waiting for the model server, per prediction.";
+const OVERHEAD: &str =
+    "What the proxy added to a prediction: its time less the time waiting for the model server and the client.";
+const COMMIT: &str = "A group of entries from taken to as durable as the mode promises.";
+
 /// Seconds: the data path's own work, from a few microseconds up.
 const OVERHEAD_BUCKETS: &[f64] =
     &[5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 5e-2, 0.25, 1.0];
@@ -75,105 +88,33 @@ pub struct Metrics {
 impl Metrics {
     /// Registers every metric in a registry of its own, `build_info` set.
     pub fn new() -> Self {
-        let registry = Registry::new();
-        let r = &registry;
-        let model = &["model", "version"];
-        build_info(r);
+        let r = &Registering(Registry::new());
+        r.build_info();
         Self {
-            predictions: counters(
-                r,
-                "predictions_total",
-                "Recognised predictions that ended.",
-                &["model", "version", "dataset_version", "backend", "protocol", "outcome"],
-            ),
-            prediction_duration: histograms(
-                r,
-                "prediction_duration_seconds",
-                "From the request's head to the end of the answer.",
-                DURATION_BUCKETS,
-                model,
-            ),
-            upstream_duration: histograms(
-                r,
-                "upstream_duration_seconds",
-                "Waiting for the model server, per prediction.",
-                DURATION_BUCKETS,
-                &["backend"],
-            ),
-            overhead: register(
-                r,
-                Histogram::with_opts(histogram(
-                    "overhead_seconds",
-                    "What the proxy itself added to a prediction: its time less the time waiting for the model server and the client.",
-                    OVERHEAD_BUCKETS,
-                )),
-            ),
-            input_bytes: counters(r, "input_bytes_total", "Bytes of prediction inputs.", model),
-            output_bytes: counters(r, "output_bytes_total", "Bytes of prediction outputs.", model),
-            inflight_predictions: gauge(r, "inflight_predictions", "Predictions that have begun and not ended."),
-            unresolved_predictions: counter(
-                r,
-                "unresolved_predictions_total",
-                "Predictions that no configured model fits: stamped with their id alone.",
-            ),
-            version_mismatch: counters(
-                r,
-                "version_mismatch_total",
-                "Answers that named another version than declared.",
-                &["model", "declared", "observed"],
-            ),
-            reproducible: register(
-                r,
-                IntGaugeVec::new(
-                    opts("reproducible", "Whether every reproducibility check on the model's lineage has passed."),
-                    model,
-                ),
-            ),
-            lineage_completeness: register(
-                r,
-                GaugeVec::new(
-                    opts("lineage_completeness_ratio", "Share of the lineage's fields that are known."),
-                    model,
-                ),
-            ),
-            ledger_entries: counters(r, "ledger_entries_total", "Entries written to the ledger.", &["kind"]),
-            ledger_queue_entries: gauge(r, "ledger_queue_entries", "Entries reserved or waiting to be written."),
-            ledger_queue_bytes: gauge(r, "ledger_queue_bytes", "Bytes waiting to be written to the ledger."),
-            ledger_commit: register(
-                r,
-                Histogram::with_opts(histogram(
-                    "ledger_commit_seconds",
-                    "A group of entries from taken to as durable as the mode promises.",
-                    COMMIT_BUCKETS,
-                )),
-            ),
-            ledger_tree_size: gauge(r, "ledger_tree_size", "Entries in the ledger."),
-            ledger_unrecorded: counters(
-                r,
-                "ledger_unrecorded_total",
-                "Predictions without an entry; a gap entry covers them.",
-                &["reason"],
-            ),
-            ledger_integrity_failures: counter(
-                r,
-                "ledger_integrity_failures_total",
-                "Damage found in what had been committed.",
-            ),
-            deployment_traceable: register(
-                r,
-                Gauge::with_opts(opts(
-                    "deployment_traceable_ratio",
-                    "Share of the configured models whose training dataset is known.",
-                )),
-            ),
-            telemetry_dropped: counters(
-                r,
-                "telemetry_dropped_total",
-                "Telemetry given up: a full queue or a failing collector.",
-                &["signal"],
-            ),
-            config_reloads: counters(r, "config_reloads_total", "Configuration reloads.", &["result"]),
-            registry,
+            predictions: r.counters("predictions_total", PREDICTION, "Recognised predictions that ended."),
+            prediction_duration: r.histograms("prediction_duration_seconds", MODEL, DURATION_BUCKETS, HEAD_TO_END),
+            upstream_duration: r.histograms("upstream_duration_seconds", &["backend"], DURATION_BUCKETS, UPSTREAM),
+            overhead: r.histogram("overhead_seconds", OVERHEAD_BUCKETS, OVERHEAD),
+            input_bytes: r.counters("input_bytes_total", MODEL, "Bytes of prediction inputs."),
+            output_bytes: r.counters("output_bytes_total", MODEL, "Bytes of prediction outputs."),
+            inflight_predictions: r.gauge("inflight_predictions", "Predictions that have begun and not ended."),
+            unresolved_predictions: r
+                .counter("unresolved_predictions_total", "Predictions that no configured model fits."),
+            version_mismatch: r.counters("version_mismatch_total", MISMATCH, "Answers that named another version."),
+            reproducible: r.gauges("reproducible", MODEL, "Whether every check on the model's lineage has passed."),
+            lineage_completeness: r.ratios("lineage_completeness_ratio", MODEL, "Share of the lineage that is known."),
+            ledger_entries: r.counters("ledger_entries_total", &["kind"], "Entries written to the ledger."),
+            ledger_queue_entries: r.gauge("ledger_queue_entries", "Entries reserved or waiting to be written."),
+            ledger_queue_bytes: r.gauge("ledger_queue_bytes", "Bytes waiting to be written to the ledger."),
+            ledger_commit: r.histogram("ledger_commit_seconds", COMMIT_BUCKETS, COMMIT),
+            ledger_tree_size: r.gauge("ledger_tree_size", "Entries in the ledger."),
+            ledger_unrecorded: r.counters("ledger_unrecorded_total", &["reason"], "Predictions without an entry."),
+            ledger_integrity_failures: r
+                .counter("ledger_integrity_failures_total", "Damage found in committed entries."),
+            deployment_traceable: r.ratio("deployment_traceable_ratio", "Share of models with a known dataset."),
+            telemetry_dropped: r.counters("telemetry_dropped_total", &["signal"], "Spans and log lines given up."),
+            config_reloads: r.counters("config_reloads_total", &["result"], "Configuration reloads."),
+            registry: r.0.clone(),
         }
     }
 
@@ -189,38 +130,181 @@ impl Default for Metrics {
     }
 }
 
-fn build_info(registry: &Registry) {
-    let info = register(registry, IntGaugeVec::new(opts("build_info", "Which build this is."), &["version", "commit"]));
-    info.with_label_values(&[env!("CARGO_PKG_VERSION"), option_env!("TOUCHMARK_COMMIT").unwrap_or("unknown")]).set(1);
+/// A registry being filled: one method a kind of metric.
+struct Registering(Registry);
+
+impl Registering {
+    fn build_info(&self) {
+        let commit = option_env!("TOUCHMARK_COMMIT").unwrap_or("unknown");
+        let info = self.gauges("build_info", &["version", "commit"], "Which build this is.");
+        info.with_label_values(&[env!("CARGO_PKG_VERSION"), commit]).set(1);
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::with_opts(opts(name, help)))
+    }
+
+    fn counters(&self, name: &str, labels: &[&str], help: &str) -> IntCounterVec {
+        self.register(IntCounterVec::new(opts(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::with_opts(opts(name, help)))
+    }
+
+    fn gauges(&self, name: &str, labels: &[&str], help: &str) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(opts(name, help), labels))
+    }
+
+    fn ratio(&self, name: &str, help: &str) -> Gauge {
+        self.register(Gauge::with_opts(opts(name, help)))
+    }
+
+    fn ratios(&self, name: &str, labels: &[&str], help: &str) -> GaugeVec {
+        self.register(GaugeVec::new(opts(name, help), labels))
+    }
+
+    fn histogram(&self, name: &str, buckets: &[f64], help: &str) -> Histogram {
+        self.register(Histogram::with_opts(histogram_opts(name, buckets, help)))
+    }
+
+    fn histograms(&self, name: &str, labels: &[&str], buckets: &[f64], help: &str) -> HistogramVec {
+        self.register(HistogramVec::new(histogram_opts(name, buckets, help), labels))
+    }
+
+    #[expect(clippy::expect_used, reason = "a clash or a bad name shows at the first start and in every test")]
+    fn register<C: Collector + Clone + 'static>(&self, metric: prometheus::Result<C>) -> C {
+        let metric = metric.expect(UNIQUE);
+        self.0.register(Box::new(metric.clone())).expect(UNIQUE);
+        metric
+    }
 }
 
 fn opts(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace("touchmark")
 }
 
-fn histogram(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
+fn histogram_opts(name: &str, buckets: &[f64], help: &str) -> HistogramOpts {
     HistogramOpts { common_opts: opts(name, help), buckets: buckets.to_vec() }
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    register(registry, IntCounterVec::new(opts(name, help), labels))
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
 
-fn histograms(registry: &Registry, name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> HistogramVec {
-    register(registry, HistogramVec::new(histogram(name, help, buckets), labels))
-}
+    use prometheus::proto::MetricType;
 
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    register(registry, IntCounter::with_opts(opts(name, help)))
-}
+    use super::*;
 
-fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
-    register(registry, IntGauge::with_opts(opts(name, help)))
-}
+    /// Design 1.5: name → labels.
+    const CONTRACT: &[(&str, &[&str])] = &[
+        ("predictions_total", &["model", "version", "dataset_version", "backend", "protocol", "outcome"]),
+        ("prediction_duration_seconds", &["model", "version"]),
+        ("upstream_duration_seconds", &["backend"]),
+        ("overhead_seconds", &[]),
+        ("input_bytes_total", &["model", "version"]),
+        ("output_bytes_total", &["model", "version"]),
+        ("inflight_predictions", &[]),
+        ("unresolved_predictions_total", &[]),
+        ("version_mismatch_total", &["model", "declared", "observed"]),
+        ("reproducible", &["model", "version"]),
+        ("lineage_completeness_ratio", &["model", "version"]),
+        ("ledger_entries_total", &["kind"]),
+        ("ledger_queue_entries", &[]),
+        ("ledger_queue_bytes", &[]),
+        ("ledger_commit_seconds", &[]),
+        ("ledger_tree_size", &[]),
+        ("ledger_unrecorded_total", &["reason"]),
+        ("ledger_integrity_failures_total", &[]),
+        ("deployment_traceable_ratio", &[]),
+        ("telemetry_dropped_total", &["signal"]),
+        ("config_reloads_total", &["result"]),
+        ("build_info", &["version", "commit"]),
+    ];
 
-#[expect(clippy::expect_used, reason = "a clash or a bad name shows at the first start and in every test")]
-fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<C>) -> C {
-    let metric = metric.expect(UNIQUE);
-    registry.register(Box::new(metric.clone())).expect(UNIQUE);
-    metric
+    /// Gives every labelled metric one child, so that it is gathered.
+    fn touch(m: &Metrics) {
+        m.predictions.with_label_values(&["m", "v", "d", "b", "p", "complete"]).inc();
+        m.prediction_duration.with_label_values(&["m", "v"]).observe(0.1);
+        m.upstream_duration.with_label_values(&["b"]).observe(0.1);
+        for vec in [&m.input_bytes, &m.output_bytes] {
+            vec.with_label_values(&["m", "v"]).inc();
+        }
+        m.version_mismatch.with_label_values(&["m", "1", "2"]).inc();
+        m.reproducible.with_label_values(&["m", "v"]).set(1);
+        m.lineage_completeness.with_label_values(&["m", "v"]).set(1.0);
+        for vec in [&m.ledger_entries, &m.ledger_unrecorded, &m.telemetry_dropped, &m.config_reloads] {
+            vec.with_label_values(&["x"]).inc();
+        }
+    }
+
+    #[test]
+    fn the_contract_is_what_is_registered() {
+        let metrics = Metrics::new();
+        touch(&metrics);
+        let gathered: BTreeMap<String, Vec<String>> = metrics
+            .registry()
+            .gather()
+            .iter()
+            .map(|family| {
+                let labels = family.get_metric()[0].get_label().iter().map(|pair| pair.name().to_owned());
+                (family.name().to_owned(), labels.collect())
+            })
+            .collect();
+        let contract: BTreeMap<String, Vec<String>> = CONTRACT
+            .iter()
+            .map(|(name, labels)| {
+                let mut labels: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
+                labels.sort();
+                (format!("touchmark_{name}"), labels)
+            })
+            .collect();
+        assert_eq!(gathered, contract);
+    }
+
+    #[test]
+    fn counters_alone_end_in_total() {
+        let metrics = Metrics::new();
+        touch(&metrics);
+        for family in metrics.registry().gather() {
+            let counter = family.get_field_type() == MetricType::COUNTER;
+            assert_eq!(family.name().ends_with("_total"), counter, "{}", family.name());
+            assert!(family.help().ends_with('.'), "{} has no sentence for help", family.name());
+        }
+    }
+
+    #[test]
+    fn metrics_are_made_and_named_here_alone() {
+        let makers = ["Counter::", "CounterVec::", "Gauge::", "GaugeVec::", "Histogram::", "HistogramVec::"];
+        let mut files = 0;
+        walk(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut |path, text| {
+            files += 1;
+            // The command line may show metrics to people; it makes none.
+            let shows = path.components().any(|part| part.as_os_str() == "cli");
+            let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for maker in makers {
+                assert!(!product.contains(maker), "{} makes a metric ({maker})", path.display());
+            }
+            for (name, _) in CONTRACT.iter().filter(|_| !shows) {
+                assert!(!product.contains(&format!("touchmark_{name}")), "{} names {name}", path.display());
+            }
+        });
+        assert!(files > 5, "the walk found no sources");
+    }
+
+    fn walk(folder: &Path, visit: &mut impl FnMut(&Path, &str)) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                walk(&path, visit);
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !name.contains("test")
+                && !path.ends_with("telemetry/metrics.rs")
+            {
+                visit(&path, &std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
 }

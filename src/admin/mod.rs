@@ -1,0 +1,101 @@
+//! The admin listener: health, metrics, and the API for people and tools, apart from the data path.
+//!
+//! It has a thread, a runtime and limits of its own, so that neither a scrape slows a prediction nor a flood of
+//! predictions starves a health check. It listens on loopback unless a token is configured. Sockets are bound before
+//! anything else starts and served when the parts exist, hence [`bind`] and [`serve`].
+//!
+//! It does not speak TLS and is not meant for the open internet.
+
+mod auth;
+mod readiness;
+mod routes;
+mod server;
+
+#[cfg(test)]
+mod tests;
+
+pub use auth::{Auth, Secret};
+pub use readiness::{Readiness, Reason};
+pub use routes::{Parts, Status};
+pub use server::{Handle, serve};
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The port, where the configuration does not say otherwise.
+const PORT: u16 = 9091;
+
+/// The section `admin`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The address to listen on. One that is not loopback needs a token.
+    pub listen: SocketAddr,
+    /// The bearer token that `/metrics` and `/api` ask for; `/livez` and `/readyz` stay open. Better kept in a file.
+    pub token: Option<Secret>,
+    /// A file that holds the token, such as a mounted Kubernetes Secret. Read once, at the start.
+    pub token_file: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)), token: None, token_file: None }
+    }
+}
+
+/// Why the admin listener cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Anybody could reach it.
+    #[error(
+        "admin.listen: {listen} is not loopback and nothing asks who calls: set admin.token_file (or admin.token), \
+         or listen on 127.0.0.1:{}",
+        listen.port()
+    )]
+    Open {
+        /// The configured address.
+        listen: SocketAddr,
+    },
+    /// Both ways to give a token are used.
+    #[error("admin.token and admin.token_file are both set: keep one")]
+    TwoTokens,
+    /// The token is empty, or could not be sent in a header.
+    #[error("{key}: the token must be one or more visible ASCII characters: make one with `openssl rand -hex 32`")]
+    Token {
+        /// `admin.token`, or `admin.token_file` with its path.
+        key: String,
+    },
+    /// The token's file cannot be read.
+    #[error("admin.token_file: cannot read {}", path.display())]
+    TokenFile {
+        /// The configured path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("admin.listen: cannot listen on {listen}: stop what listens there, or set another address")]
+    Bind {
+        /// The configured address.
+        listen: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// No thread could be started.
+    #[error("the admin listener's thread cannot be started")]
+    Thread(#[source] io::Error),
+}
+
+/// Binds the socket. Refuses an address that is not loopback where no token is configured.
+pub fn bind(config: &Config) -> Result<TcpListener, AdminError> {
+    let listen = config.listen;
+    if !Auth::load(config)?.required() && !listen.ip().to_canonical().is_loopback() {
+        return Err(AdminError::Open { listen });
+    }
+    TcpListener::bind(listen)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .map_err(|source| AdminError::Bind { listen, source })
+}

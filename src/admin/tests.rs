@@ -1,0 +1,210 @@
+//! The admin listener over real sockets, spoken to in bytes.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::routes::ROUTES;
+use super::*;
+use crate::telemetry::Metrics;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Running {
+    handle: Handle,
+    metrics: Metrics,
+    readiness: Readiness,
+}
+
+fn start(json: &str) -> Running {
+    let config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..serde_json::from_str(json).unwrap() };
+    let (metrics, readiness) = (Metrics::new(), Readiness::default());
+    let parts = Parts {
+        metrics: metrics.clone(),
+        readiness: readiness.clone(),
+        status: Status::new("fraud-prod", "fraud-prod-7c9d"),
+        auth: Auth::load(&config).unwrap(),
+    };
+    Running { handle: serve(bind(&config).unwrap(), parts).unwrap(), metrics, readiness }
+}
+
+/// Status, head and body of an answer.
+struct Answered {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answered {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn ask(running: &Running, method: &str, path: &str, headers: &str) -> Answered {
+    let mut stream = connect(running.handle.address());
+    write!(stream, "{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n{headers}\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answered { status, head: head.to_lowercase(), body: body.to_owned() }
+}
+
+fn get(running: &Running, path: &str) -> Answered {
+    ask(running, "GET", path, "")
+}
+
+#[test]
+fn health_follows_the_components() {
+    let running = start("{}");
+    assert_eq!(get(&running, "/livez").status, 200);
+    let ready = get(&running, "/readyz");
+    assert_eq!((ready.status, ready.body.as_str()), (200, r#"{"ready":true,"reasons":[]}"#));
+    running.readiness.set("ledger", Err("the disk is full".into()));
+    let ready = get(&running, "/readyz?verbose");
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.body, r#"{"ready":false,"reasons":[{"component":"ledger","reason":"the disk is full"}]}"#);
+    assert_eq!(get(&running, "/livez").status, 200, "a full disk is no reason to be restarted");
+    running.handle.stop();
+}
+
+#[test]
+fn metrics_are_prometheus_text() {
+    let running = start("{}");
+    running.metrics.ledger_tree_size.set(42);
+    let metrics = get(&running, "/metrics");
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{}", metrics.head);
+    assert!(metrics.body.contains("\n# TYPE touchmark_ledger_tree_size gauge\ntouchmark_ledger_tree_size 42\n"));
+    assert!(
+        metrics.body.contains(concat!("touchmark_build_info{commit=\"unknown\",version=\"", env!("CARGO_PKG_VERSION")))
+    );
+    running.handle.stop();
+}
+
+#[test]
+fn a_head_has_no_body_but_its_length() {
+    let running = start("{}");
+    let head = ask(&running, "HEAD", "/livez", "");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert!(head.head.contains("content-length: 13"), "{}", head.head);
+    running.handle.stop();
+}
+
+#[test]
+fn errors_are_problem_details() {
+    let running = start("{}");
+    let unknown = get(&running, "/api/v2");
+    assert_eq!((unknown.status, unknown.json()["status"].as_u64()), (404, Some(404)));
+    assert!(unknown.head.contains("content-type: application/problem+json"), "{}", unknown.head);
+    let posted = ask(&running, "POST", "/livez", "content-length: 3\r\n");
+    assert_eq!((posted.status, posted.json()["title"].as_str()), (405, Some("Method Not Allowed")));
+    assert!(posted.head.contains("allow: get, head"), "{}", posted.head);
+    running.handle.stop();
+}
+
+#[test]
+fn a_token_guards_everything_but_health() {
+    let running = start(r#"{"token":"s3cret"}"#);
+    for (path, access, _) in ROUTES {
+        let bare = get(&running, path);
+        let open = access == super::routes::Access::Open;
+        assert_eq!(bare.status, if open { 200 } else { 401 }, "{path}");
+        assert_eq!(bare.head.contains("www-authenticate: bearer"), !open, "{path}");
+        assert_eq!(ask(&running, "GET", path, "authorization: Bearer s3cret\r\n").status, 200, "{path}");
+        assert_eq!(open, !path.starts_with("/api/") && path != "/metrics");
+    }
+    assert_eq!(get(&running, "/unknown").status, 401, "what is here is not told");
+    running.handle.stop();
+}
+
+#[test]
+fn the_description_is_of_what_exists() {
+    let running = start("{}");
+    let document = get(&running, "/api/v1/openapi.json").json();
+    let described: Vec<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    let mut routes: Vec<&str> = ROUTES.iter().map(|(path, ..)| *path).collect();
+    routes.sort_unstable();
+    assert_eq!(described, routes);
+    let status = get(&running, "/api/v1/status").json();
+    let mut required: Vec<&str> = document["components"]["schemas"]["Status"]["required"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| key.as_str().unwrap())
+        .collect();
+    required.sort_unstable();
+    assert_eq!(status.as_object().unwrap().keys().collect::<Vec<_>>(), required);
+    assert_eq!((&status["deployment"], &status["ready"]), (&"fraud-prod".into(), &true.into()));
+    assert!(status["started"].as_str().unwrap().ends_with('Z'), "{status}");
+    running.handle.stop();
+}
+
+#[test]
+fn an_open_address_needs_a_token() {
+    for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:9091", "[::ffff:192.0.2.1]:9091"] {
+        let config = Config { listen: listen.parse().unwrap(), ..Config::default() };
+        let error = bind(&config).unwrap_err();
+        let said = error.to_string();
+        assert!(matches!(error, AdminError::Open { .. }) && said.contains("admin.token_file"), "{said}");
+    }
+    for listen in ["127.0.0.1:0", "127.8.8.8:0", "[::ffff:127.0.0.1]:0"] {
+        bind(&Config { listen: listen.parse().unwrap(), ..Config::default() }).unwrap();
+    }
+    let config = Config { listen: "0.0.0.0:0".parse().unwrap(), ..serde_json::from_str(r#"{"token":"t"}"#).unwrap() };
+    bind(&config).unwrap();
+}
+
+#[test]
+fn a_taken_port_names_the_mend() {
+    let first = bind(&Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() }).unwrap();
+    let taken = Config { listen: first.local_addr().unwrap(), ..Config::default() };
+    let error = bind(&taken).unwrap_err().to_string();
+    assert!(
+        error.contains("admin.listen: cannot listen on 127.0.0.1:") && error.contains("another address"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_long_head_is_refused() {
+    let running = start("{}");
+    let long = ask(&running, "GET", "/livez", &format!("x: {}\r\n", "y".repeat(20_000)));
+    assert_eq!(long.status, 431);
+    running.handle.stop();
+}
+
+/// Idle callers fill every place; stopping ends them all, and the thread with them.
+#[test]
+fn stopping_does_not_wait_for_idle_callers() {
+    let running = start("{}");
+    let address = running.handle.address();
+    let mut idle: Vec<TcpStream> = (0..80).map(|_| connect(address)).collect();
+    for stream in &mut idle[..8] {
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: admin\r\n\r\n").unwrap();
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+    }
+    running.handle.stop();
+    for mut stream in idle {
+        // The end, or a reset where the connection was still in the backlog; not a timeout.
+        let ended = stream.read_to_end(&mut Vec::new());
+        assert!(!matches!(ended, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock));
+    }
+}
+
+#[test]
+fn the_section_is_strict() {
+    assert_eq!(serde_json::from_str::<Config>("{}").unwrap(), Config::default());
+    assert!(serde_json::from_str::<Config>(r#"{"lisden":"x"}"#).is_err());
+    assert_eq!(Config::default().listen.to_string(), "127.0.0.1:9091");
+}
