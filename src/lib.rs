@@ -2,7 +2,9 @@
 //!
 //! `ARCHITECTURE.md` is the map of the house; a request's way reads from top to bottom in [`proxy`].
 
+pub mod config;
 pub mod exchange;
 pub mod lineage;
+pub mod proxy;
 pub mod telemetry;
 pub mod units;
