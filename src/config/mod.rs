@@ -3,6 +3,8 @@
 //! Each module owns its own section's type; this one knows only how they lie together and what must hold between
 //! them. It reads files and the environment, and nothing of the configuration is applied here: `app` does that.
 
+mod de;
+mod node;
 pub mod standins;
 
 use serde::{Deserialize, Serialize};
