@@ -4,8 +4,15 @@
 //! them. It reads files and the environment, and nothing of the configuration is applied here: `app` does that.
 
 mod de;
+mod env;
+#[cfg(test)]
+mod files;
+mod load;
 mod node;
 pub mod standins;
+mod validate;
+
+pub use load::{ConfigError, Problem, Source};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +49,7 @@ const DEPLOYMENT_DEFAULT: &str = "default";
 pub struct DeploymentConfig {
     /// The deployment's name; `deployment:NAME`.
     pub name: String,
-    /// This running copy's name. Default: the host's name, which in Kubernetes is the pod's; [`load`] fills it in.
+    /// This running copy's name. Default: the host's name, which in Kubernetes is the pod's; [`Source::load`] fills it in.
     pub instance: Option<String>,
 }
 
