@@ -3,8 +3,10 @@
 //! `ARCHITECTURE.md` is the map of the house; a request's way reads from top to bottom in [`proxy`].
 
 pub mod admin;
+pub mod config;
 pub mod exchange;
 pub mod lineage;
 pub mod protocol;
+pub mod proxy;
 pub mod telemetry;
 pub mod units;

@@ -1,7 +1,20 @@
 //! Who made this model: the identity behind a stamp and the document that explains it.
 //!
-//! The proxy sees only what is resolved here ([`Identity`]), never how it was found.
+//! The proxy sees only what is resolved here ([`Identity`]), never how it was found. Today's one resolver,
+//! [`resolve`], freezes what the configuration declares; it reads no network and no file.
 
+mod checks;
+mod config;
+mod content;
 mod document;
+mod header;
+mod identity;
+mod resolve;
 
+pub use checks::{completeness, reproducible};
+pub use config::{CodeConfig, DatasetConfig, Declared, EnvironmentConfig, RunConfig};
+pub use content::{Code, Content, Dataset, Environment, Model, Reproducible, Role, Run, Source};
 pub use document::{Document, Identity};
+pub use header::dataset_version;
+pub use identity::{DatasetId, EntityId, IdentityError, ModelId};
+pub use resolve::{ResolveError, observe, resolve};

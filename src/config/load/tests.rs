@@ -1,0 +1,174 @@
+//! Golden messages: what people see when their configuration is wrong.
+
+use super::*;
+use crate::lineage::ModelId;
+use crate::units::{Period, Size};
+
+const GOOD: &str = "\
+deployment: {name: fraud-prod}
+backends:
+- name: champion
+  url: http://127.0.0.1:8000
+  models:
+  - name: fraud
+    version: 1.10
+    datasets: [transactions@v2.0]
+";
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Environment { variables, host: "pod-7".to_owned() }
+}
+
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+    Source::file("c.yaml").assemble(text, &environment(variables)).map_err(|error| error.to_string())
+}
+
+fn errors(text: &str) -> Vec<String> {
+    load(text, &[]).unwrap_err().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_good_file_is_read_as_it_is_written() {
+    let config = load(GOOD, &[]).unwrap();
+    assert_eq!(config.deployment.name, "fraud-prod");
+    assert_eq!(config.deployment.instance.as_deref(), Some("pod-7"));
+    let model = &config.backends[0].models[0];
+    assert_eq!(model.version, "1.10");
+    assert_eq!((model.served_name(), model.served_version()), ("fraud", None));
+    assert_eq!(config.proxy.limits.head, Size(64 << 10));
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let config = load(
+        GOOD,
+        &[
+            ("TOUCHMARK_BACKENDS__0__MODELS__0__VERSION", "2.0"),
+            ("TOUCHMARK_PROXY__TIMEOUTS__IDLE", "5s"),
+            ("TOUCHMARK_PROXY__WORKERS", "2"),
+            ("TOUCHMARK_DEPLOYMENT__INSTANCE", "copy-1"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.backends[0].models[0].version, "2.0");
+    assert_eq!(config.proxy.timeouts.idle, Period::secs(5));
+    assert_eq!(config.proxy.workers, Some(2));
+    assert_eq!(config.deployment.instance.as_deref(), Some("copy-1"));
+    let error = load(GOOD, &[("TOUCHMARK_PROXY__INFLIGHT", "many")]).unwrap_err();
+    assert_eq!(error, r#"TOUCHMARK_PROXY__INFLIGHT: proxy.inflight: invalid type: string "many", expected usize"#);
+}
+
+#[test]
+fn flags_win_over_both_and_need_no_file() {
+    let model: ModelId = "fraud@v1.2.3".parse().unwrap();
+    let source = Source::default()
+        .with_upstream("http://127.0.0.1:8000", Some(&model), &["s3://lake/transactions@v2.0".to_owned()])
+        .with("--data", "ledger.dir", "/tmp/x");
+    let config = source.assemble("", &environment(&[("TOUCHMARK_LEDGER__DIR", "elsewhere")])).unwrap();
+    assert_eq!(config.ledger.dir, PathBuf::from("/tmp/x"));
+    assert_eq!(config.backends[0].url, "http://127.0.0.1:8000");
+    assert_eq!(config.backends[0].models[0].datasets[0].namespace.as_deref(), Some("s3://lake"));
+    let error = Source::default().with("--listen", "proxy.listen", "8080").assemble("", &environment(&[]));
+    assert_eq!(error.unwrap_err().to_string(), "--listen: proxy.listen: '8080': invalid socket address syntax");
+    assert_eq!(
+        Source::default().assemble("", &environment(&[])).unwrap_err().to_string(),
+        "backends: none: name a model server here, or with --upstream URL --model NAME@VERSION"
+    );
+}
+
+#[test]
+fn a_syntax_error_has_its_place() {
+    let found = errors("proxy:\n  listen: [\n");
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("c.yaml:2:11: unclosed bracket"), "{found:?}");
+    let found = errors("proxy: {}\nproxy: {}\n");
+    assert!(found[0].starts_with("c.yaml:2:1: ") && found[0].contains("duplicate"), "{found:?}");
+}
+
+#[test]
+fn wrong_types_and_unknown_keys_have_their_places() {
+    assert_eq!(
+        errors("proxy:\n  inflight: -1\n  retry_after: 5\n  on_mismatch: stop\n  limitz: {}\nbackend: []\n"),
+        [
+            "c.yaml:2:13: proxy.inflight: invalid value: integer `-1`, expected usize",
+            "c.yaml:3:16: proxy.retry_after: '5' is no duration: write a whole number and one of ms, s, m, h, d, such as 250ms",
+            "c.yaml:4:16: proxy.on_mismatch: unknown variant `stop`, expected `correct` or `warn`",
+            "c.yaml:6:10: backend: unknown key: did you mean 'backends'?",
+            "c.yaml:5:11: proxy.limitz: unknown key: did you mean 'limits'?",
+        ]
+    );
+}
+
+#[test]
+fn everything_wrong_by_meaning_is_said_at_once() {
+    let text = "\
+deployment: {name: fraud prod}
+proxy: {inflight: 8192, limitz: {}, timeouts: {head: 0s}}
+admin: {listen: 127.0.0.1:8080}
+ledger: {sync_interval: 0s}
+backends:
+- name: a
+  url: https://models:443
+  models:
+  - {name: fraud, version: v1, default: true, decision: outputs}
+  - {name: fraud, version: v2, default: true, datasets: [{name: t, version: v1, digest: abc}]}
+- name: a
+  url: http://me:secret@host/path
+  grpc_url: http://host:grpc
+  protocol: http1
+";
+    assert_eq!(
+        errors(text),
+        [
+            "c.yaml:2:33: proxy.limitz: unknown key: did you mean 'limits'?",
+            "c.yaml:1:20: deployment.name: 'fraud prod' must be visible ASCII without spaces",
+            "c.yaml:2:54: proxy.timeouts.head: must be more than 0s: silent connections would never end",
+            "c.yaml:7:8: backends[0].url: 'https://models:443' TLS to the model server is not supported yet by this version: write http://HOST:PORT",
+            "c.yaml:9:57: backends[0].models[0].decision: 'outputs' is no JSON pointer: begin with '/'",
+            "c.yaml:10:41: backends[0].models[1].default: another model of this backend is the default already",
+            "c.yaml:10:5: backends[0].models[1].served_as: 'fraud' is served by another entry already: tell them apart with served_as",
+            "c.yaml:10:89: backends[0].models[1].datasets[0].digest: 'abc' is no digest: write sha256: and 64 lower-case hexadecimal digits",
+            "c.yaml:11:9: backends[1].name: 'a' is taken by another backend",
+            "c.yaml:12:8: backends[1].url: '…@host/path' must not hold a user name or password: write http://HOST:PORT",
+            "c.yaml:13:13: backends[1].grpc_url: 'http://host:grpc' has a wrong port: write http://HOST:PORT",
+            "c.yaml:13:13: backends[1].grpc_url: gRPC needs HTTP/2: remove it, or set protocol to auto",
+            "c.yaml:4:9: ledger.queue_entries: 8192 is too few for proxy.inflight 8192: each call reserves 2 places and a group takes 64, so write 16448 or more",
+            "c.yaml:4:25: ledger.sync_interval: must be more than 0s",
+            "c.yaml:3:17: admin.listen: is proxy.listen too: choose another port",
+        ]
+    );
+}
+
+#[test]
+fn urls_are_checked() {
+    let problem = |url: &str| {
+        let text = format!("backends: [{{name: a, url: '{url}'}}]\n");
+        load(&text, &[]).err().map(|error| error.split(": ").skip(2).collect::<Vec<_>>().join(": "))
+    };
+    for good in ["http://127.0.0.1:8000", "http://model/", "http://[::1]:9", "http://svc.ns.svc.cluster.local:80"] {
+        assert_eq!(problem(good), None, "{good}");
+    }
+    for bad in [
+        "",
+        "model:8000",
+        "127.0.0.1:8000",
+        "http://",
+        "http://:80",
+        "ftp://x",
+        "http://h:99999",
+        "http://h:0",
+        "http://h/v2",
+        "http://h?x",
+        "http://a b",
+    ] {
+        assert!(problem(bad).is_some(), "{bad}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Source::file("/nonexistent/touchmark.yaml").load().unwrap_err();
+    assert!(matches!(error, ConfigError::Read { .. }));
+    assert!(error.to_string().starts_with("/nonexistent/touchmark.yaml: No such file"));
+}

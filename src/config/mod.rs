@@ -1,0 +1,76 @@
+//! Composes the sections into one [`Config`]: loads it, lets the environment override it, validates and watches it.
+//!
+//! Each module owns its own section's type; this one knows only how they lie together and what must hold between
+//! them. It reads files and the environment, and nothing of the configuration is applied here: `app` does that.
+
+mod de;
+mod env;
+#[cfg(test)]
+mod files;
+mod load;
+mod node;
+pub mod standins;
+mod validate;
+
+pub use load::{ConfigError, Problem, Source};
+
+use serde::{Deserialize, Serialize};
+
+use crate::proxy::{self, BackendConfig};
+use crate::units::Period;
+use standins::{admin, ledger, telemetry};
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Which deployment this is.
+    pub deployment: DeploymentConfig,
+    /// Where clients are met, and every limit of the data path.
+    pub proxy: proxy::Config,
+    /// The model servers.
+    pub backends: Vec<BackendConfig>,
+    /// Where entries are kept.
+    pub ledger: ledger::Config,
+    /// Logs and traces.
+    pub telemetry: telemetry::Config,
+    /// The admin listener.
+    pub admin: admin::Config,
+    /// How the process goes.
+    pub shutdown: ShutdownConfig,
+}
+
+/// The default of `deployment.name`.
+const DEPLOYMENT_DEFAULT: &str = "default";
+
+/// The `deployment` section: names that stand in every entry. Cannot change at run time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeploymentConfig {
+    /// The deployment's name; `deployment:NAME`.
+    pub name: String,
+    /// This running copy's name. Default: the host's name, which in Kubernetes is the pod's; [`Source::load`] fills it in.
+    pub instance: Option<String>,
+}
+
+impl Default for DeploymentConfig {
+    fn default() -> Self {
+        Self { name: DEPLOYMENT_DEFAULT.to_owned(), instance: None }
+    }
+}
+
+/// The `shutdown` section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ShutdownConfig {
+    /// Serving on while `/readyz` already says no, so that load balancers notice before the listener closes.
+    pub delay: Period,
+    /// What calls in flight then have to end. Beyond it they are cut, and recorded as that.
+    pub grace: Period,
+}
+
+impl Default for ShutdownConfig {
+    fn default() -> Self {
+        Self { delay: Period::secs(0), grace: Period::secs(30) }
+    }
+}

@@ -1,0 +1,221 @@
+//! What is wrong by meaning, all at once: relations between keys that no single type can hold.
+//!
+//! Pure: no file, no socket. Whether an address can be bound or a folder written shows at the start; whether an
+//! address may be exposed without authentication is for `admin` to say.
+
+use std::collections::HashSet;
+
+use http::Uri;
+
+use super::Config;
+use crate::lineage;
+use crate::proxy::{self, BackendConfig, UpstreamProtocol};
+use crate::units::{Period, Size};
+
+/// Places in the ledger's queue that one call in flight reserves: its `begin` and its `prediction`.
+const PLACES_PER_CALL: usize = 2;
+/// Places beside them, so that a group that is just being written does not stop the next calls.
+const PLACES_FOR_A_GROUP: usize = 64;
+/// Bytes of a name that stands in every entry.
+const NAME_LEN_MAX: usize = 128;
+/// Worker threads beyond which there is surely a mistake.
+const WORKERS_MAX: usize = 1024;
+/// Bytes of a head that HTTP/1 can be read with at all.
+const HEAD_MIN: u64 = 8 << 10;
+/// Flow-control windows that HTTP/2 can express (RFC 9113, section 6.9.1), and below which every body would stall.
+const WINDOW: std::ops::RangeInclusive<u64> = (64 << 10)..=((1 << 31) - 1);
+
+/// Problems by key.
+pub(super) type Problems = Vec<(String, String)>;
+
+/// Everything that is wrong by meaning.
+pub(super) fn validate(config: &Config) -> Problems {
+    let mut problems = Problems::new();
+    let report = &mut problems;
+    name("deployment.name", &config.deployment.name, report);
+    if let Some(instance) = &config.deployment.instance {
+        name("deployment.instance", instance, report);
+    }
+    proxy(&config.proxy, report);
+    backends(&config.backends, report);
+    ledger(config, report);
+    if config.proxy.listen == config.admin.listen && config.proxy.listen.port() != 0 {
+        wrong(report, "admin.listen", "is proxy.listen too: choose another port");
+    }
+    problems
+}
+
+fn proxy(config: &proxy::Config, report: &mut Problems) {
+    if config.workers.is_some_and(|workers| workers == 0 || workers > WORKERS_MAX) {
+        wrong(report, "proxy.workers", format!("must be 1 to {WORKERS_MAX}: leave it out to use the cores there are"));
+    }
+    for (key, value) in [
+        ("proxy.connections", config.connections),
+        ("proxy.inflight", config.inflight),
+        ("proxy.limits.headers", config.limits.headers),
+    ] {
+        if value == 0 {
+            wrong(report, key, "must be 1 or more: nothing would be served");
+        }
+    }
+    if config.http2.streams == 0 {
+        wrong(report, "proxy.http2.streams", "must be 1 or more: nothing would be served");
+    }
+    let Size(head) = config.limits.head;
+    if head < HEAD_MIN {
+        wrong(report, "proxy.limits.head", format!("must be {} or more", Size(HEAD_MIN)));
+    }
+    let Size(uri) = config.limits.uri;
+    if uri == 0 || uri > head {
+        wrong(
+            report,
+            "proxy.limits.uri",
+            format!("must be more than 0B and at most proxy.limits.head, {}", Size(head)),
+        );
+    }
+    for (key, Size(window)) in [
+        ("proxy.http2.stream_window", config.http2.stream_window),
+        ("proxy.http2.connection_window", config.http2.connection_window),
+    ] {
+        if !WINDOW.contains(&window) {
+            wrong(report, key, "must be 64KiB or more and less than 2GiB");
+        }
+    }
+    // Without it a client that opens connections and says nothing would hold them for ever.
+    if config.timeouts.head.limit().is_none() {
+        wrong(report, "proxy.timeouts.head", "must be more than 0s: silent connections would never end");
+    }
+}
+
+fn backends(backends: &[BackendConfig], report: &mut Problems) {
+    if backends.is_empty() {
+        wrong(report, "backends", "none: name a model server here, or with --upstream URL --model NAME@VERSION");
+    }
+    let mut names = HashSet::new();
+    for (index, backend) in backends.iter().enumerate() {
+        let key = format!("backends[{index}]");
+        name(&format!("{key}.name"), &backend.name, report);
+        if !names.insert(&backend.name) {
+            wrong(report, format!("{key}.name"), format!("'{}' is taken by another backend", backend.name));
+        }
+        url(&format!("{key}.url"), &backend.url, report);
+        if let Some(grpc_url) = &backend.grpc_url {
+            url(&format!("{key}.grpc_url"), grpc_url, report);
+            if backend.protocol == UpstreamProtocol::Http1 {
+                wrong(report, format!("{key}.grpc_url"), "gRPC needs HTTP/2: remove it, or set protocol to auto");
+            }
+        }
+        if backend.health.failures > 0 && backend.health.eject.limit().is_none() {
+            wrong(report, format!("{key}.health.eject"), "must be more than 0s: set failures to 0 to switch it off");
+        }
+        models(&key, backend, report);
+    }
+    if !backends.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
+        wrong(report, "backends", "every weight is 0: no call would be served");
+    }
+}
+
+fn models(backend_key: &str, backend: &BackendConfig, report: &mut Problems) {
+    let mut defaults = 0;
+    let mut served = HashSet::new();
+    for (index, model) in backend.models.iter().enumerate() {
+        let key = format!("{backend_key}.models[{index}]");
+        defaults += usize::from(model.default);
+        if model.default && defaults == 2 {
+            wrong(report, format!("{key}.default"), "another model of this backend is the default already");
+        }
+        if !served.insert((model.served_name(), model.served_version())) {
+            let version = model.served_version().map_or(String::new(), |version| format!(" version '{version}'"));
+            let problem = format!(
+                "'{}'{version} is served by another entry already: tell them apart with served_as",
+                model.served_name()
+            );
+            wrong(report, format!("{key}.served_as"), problem);
+        }
+        if let Some(decision) = &model.decision
+            && !is_pointer(decision)
+        {
+            wrong(report, format!("{key}.decision"), format!("'{decision}' is no JSON pointer: begin with '/'"));
+        }
+        if let Err(errors) = lineage::resolve(&model.declared()) {
+            for error in errors {
+                let key = if error.key.is_empty() { key.clone() } else { format!("{key}.{}", error.key) };
+                wrong(report, key, error.problem);
+            }
+        }
+    }
+}
+
+fn ledger(config: &Config, report: &mut Problems) {
+    let ledger = &config.ledger;
+    let wanted = config.proxy.inflight.saturating_mul(PLACES_PER_CALL).saturating_add(PLACES_FOR_A_GROUP);
+    if ledger.queue_entries < wanted {
+        let problem = format!(
+            "{} is too few for proxy.inflight {}: each call reserves {PLACES_PER_CALL} places and a group takes \
+             {PLACES_FOR_A_GROUP}, so write {wanted} or more",
+            ledger.queue_entries, config.proxy.inflight
+        );
+        wrong(report, "ledger.queue_entries", problem);
+    }
+    if ledger.dir.as_os_str().is_empty() {
+        wrong(report, "ledger.dir", "must not be empty");
+    }
+    let period = |key: &str, value: Period, report: &mut Problems| {
+        if value.limit().is_none() {
+            wrong(report, key, "must be more than 0s");
+        }
+    };
+    period("ledger.sync_interval", ledger.sync_interval, report);
+}
+
+/// A name that stands in entries, metrics and spans.
+fn name(key: &str, value: &str, report: &mut Problems) {
+    let problem = if value.is_empty() {
+        "must not be empty"
+    } else if value.len() > NAME_LEN_MAX {
+        "must not be longer than 128 bytes"
+    } else if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "must be visible ASCII without spaces"
+    } else {
+        return;
+    };
+    wrong(report, key, format!("'{}' {problem}", value.escape_debug()));
+}
+
+fn url(key: &str, text: &str, report: &mut Problems) {
+    const FORM: &str = "write http://HOST:PORT";
+    let problem = match text.parse::<Uri>() {
+        Err(_) => format!("is no URL: {FORM}"),
+        Ok(uri) => match (uri.scheme_str(), uri.authority()) {
+            (Some("https"), _) => format!("TLS to the model server is not supported yet by this version: {FORM}"),
+            (Some("http"), Some(authority)) if authority.host().is_empty() => format!("has no host: {FORM}"),
+            (Some("http"), Some(authority)) if authority.as_str().contains('@') => {
+                format!("must not hold a user name or password: {FORM}")
+            }
+            // `http` accepts a port that is no number, and gives none back.
+            (Some("http"), Some(authority)) if has_odd_port(authority) => format!("has a wrong port: {FORM}"),
+            (Some("http"), Some(_)) if !matches!(uri.path(), "" | "/") || uri.query().is_some() => {
+                format!("must not have a path or query, since requests keep their own: {FORM}")
+            }
+            (Some("http"), Some(_)) => return,
+            _ => format!("must begin with http://: {FORM}"),
+        },
+    };
+    // Never with what stands before an '@': it may be a password.
+    let shown = text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, host)| format!("…@{host}"));
+    wrong(report, key, format!("'{}' {problem}", shown.escape_debug()));
+}
+
+fn has_odd_port(authority: &http::uri::Authority) -> bool {
+    let after_host = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    !after_host.is_empty() && authority.port_u16().is_none_or(|port| port == 0)
+}
+
+/// RFC 6901: empty, or `/` before each token, with `~` only as `~0` and `~1`.
+fn is_pointer(text: &str) -> bool {
+    (text.is_empty() || text.starts_with('/')) && text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
+}
+
+fn wrong(report: &mut Problems, key: impl Into<String>, problem: impl Into<String>) {
+    report.push((key.into(), problem.into()));
+}
