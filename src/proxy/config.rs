@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::standins::protocol;
+use crate::protocol::PatternConfig;
 use crate::units::{Period, Size};
 
 /// The default of `proxy.listen`. Loopback, since predictions are served without authentication: a container or a
@@ -44,7 +44,7 @@ pub struct Config {
     /// What is done with the `Forwarded` and `X-Forwarded-*` fields that arrive.
     pub forwarded: ForwardedConfig,
     /// Further routes that are predictions, beside those of the known serving protocols.
-    pub patterns: Vec<protocol::PatternConfig>,
+    pub patterns: Vec<PatternConfig>,
 }
 
 impl Default for Config {

@@ -1,7 +1,48 @@
-//! The data path.
+//! The data path: a request's way from a client to a model server, and its answer's way back.
+//!
+//! # Life of a request
+//!
+//! 1. [`listener`] accepts on a worker's own thread; hyper reads the head.
+//! 2. [`stack`] is the order of all that follows.
+//! 3. [`identify`]: is it a prediction, by which protocol, of which model? May it pass at all?
+//! 4. [`record`] opens a [`recording`]: an id, a trace, two places in the ledger's queue. Its drop is its end.
+//! 5. [`admit`] gives it a place among the calls in flight.
+//! 6. [`forward`] sends it over a connection of the worker's own ([`upstream`]); [`input`] hashes the body behind itself.
+//! 7. The answer is held or streamed ([`recorded`]), hashed ([`digest`]), compared with what was declared ([`route`]),
+//!    stamped ([`mod@stamp`]) and let go once it is recorded.
+//!
+//! What is not here: files, sockets of other listeners, catalogs. The proxy knows a `Recorder`, not a ledger.
 
+mod admit;
 mod backend_config;
+mod body;
+mod client;
 mod config;
+mod digest;
+mod error;
+mod forward;
+mod headers;
+mod identify;
+mod input;
+mod listener;
+mod meter;
+mod passage;
+mod record;
+mod recorded;
+mod recording;
+mod refuse;
+mod route;
+mod server;
+mod snapshot;
+mod stack;
+mod stamp;
+mod upstream;
+mod worker;
 
+pub use admit::Admission;
 pub use backend_config::{BackendConfig, HealthConfig, ModelConfig, ServedAs, UpstreamProtocol};
 pub use config::{Config, ForwardedConfig, Http2Config, LimitsConfig, OnMismatch, TimeoutsConfig};
+pub use listener::Phase;
+pub use server::Server;
+pub use snapshot::{Backend, Health, Snapshot, SnapshotError};
+pub use worker::Shared;

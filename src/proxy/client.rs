@@ -1,0 +1,225 @@
+//! One client connection: its socket as hyper sees it, and what its exchanges tell of it.
+//!
+//! A client may shut its writing side down and still wait for its answer; hyper would take that end of file for a
+//! departure. [`ClientIo`] hides it while an answer is owed, and passes a reset on at once. It also notes since when
+//! the client has not taken bytes, so that the listener can end connections that only hold places.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+
+use super::headers::ClientNames;
+
+/// Since when an answer's body has waited for the client to take more; `None` while it does not.
+pub(super) type Patience = Rc<Cell<Option<Instant>>>;
+
+/// What the listener wants of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Go on.
+    Serve,
+    /// End what is under way, then close.
+    Drain,
+    /// Close.
+    Close,
+}
+
+/// What is known of one client connection, shared by its socket, its exchanges and the listener.
+#[derive(Debug)]
+pub(super) struct ClientConn {
+    /// The peer.
+    pub peer: SocketAddr,
+    /// The peer's address as header values.
+    pub names: ClientNames,
+    exchanges: Cell<u32>,
+    http1: Cell<bool>,
+    half_close: bool,
+    order: Cell<Order>,
+    task: RefCell<Option<Waker>>,
+    /// HTTP/1.1 only: the request has been read whole and its answer is owed.
+    answer_owed: Cell<bool>,
+    idle_since: Cell<Instant>,
+    blocked_since: Cell<Option<Instant>>,
+    bodies: RefCell<Vec<Weak<Cell<Option<Instant>>>>>,
+}
+
+impl ClientConn {
+    /// A connection that has just been accepted.
+    pub(super) fn new(peer: SocketAddr, now: Instant, half_close: bool) -> Rc<Self> {
+        Rc::new(Self {
+            peer,
+            names: ClientNames::new(peer.ip()),
+            exchanges: Cell::new(0),
+            http1: Cell::new(false),
+            half_close,
+            order: Cell::new(Order::Serve),
+            task: RefCell::new(None),
+            answer_owed: Cell::new(false),
+            idle_since: Cell::new(now),
+            blocked_since: Cell::new(None),
+            bodies: RefCell::new(Vec::new()),
+        })
+    }
+
+    /// An exchange begins on it, in the given version of HTTP.
+    pub(super) fn enter(self: &Rc<Self>, version: http::Version) -> InExchange {
+        self.http1.set(version < http::Version::HTTP_2);
+        self.exchanges.set(self.exchanges.get() + 1);
+        InExchange(Rc::clone(self))
+    }
+
+    /// A request's body has been read to its end.
+    pub(super) fn input_ended(&self) {
+        self.answer_owed.set(self.half_close && self.http1.get());
+    }
+
+    /// Tells the connection's task what to do.
+    pub(super) fn give(&self, order: Order) {
+        if self.order.replace(order) != order
+            && let Some(task) = &*self.task.borrow()
+        {
+            task.wake_by_ref();
+        }
+    }
+
+    /// What its task was told last; remembers the task.
+    pub(super) fn order(&self, cx: &Context<'_>) -> Order {
+        let mut task = self.task.borrow_mut();
+        if task.is_none() {
+            *task = Some(cx.waker().clone());
+        }
+        self.order.get()
+    }
+
+    /// Whether it was told so last.
+    pub(super) fn was_told(&self, order: Order) -> bool {
+        self.order.get() == order
+    }
+
+    /// A body that may come to wait for the client.
+    pub(super) fn watch(&self) -> Patience {
+        let patience = Rc::new(Cell::new(None));
+        let mut bodies = self.bodies.borrow_mut();
+        bodies.retain(|body| body.strong_count() > 0);
+        bodies.push(Rc::downgrade(&patience));
+        patience
+    }
+
+    /// Since when no exchange has been on it; `None` while one is.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        (self.exchanges.get() == 0).then(|| self.idle_since.get())
+    }
+
+    /// Since when the client has not taken what we have for it.
+    pub(super) fn stalled_since(&self) -> Option<Instant> {
+        let bodies = self.bodies.borrow();
+        let stalled = bodies.iter().filter_map(Weak::upgrade).filter_map(|patience| patience.get());
+        stalled.chain(self.blocked_since.get()).min()
+    }
+}
+
+/// An exchange on a connection; over when dropped.
+#[derive(Debug)]
+pub(super) struct InExchange(Rc<ClientConn>);
+
+impl InExchange {
+    /// One more part of the same exchange, with an end of its own.
+    pub(super) fn again(&self) -> Self {
+        let version = if self.0.http1.get() { http::Version::HTTP_11 } else { http::Version::HTTP_2 };
+        let owed = self.0.answer_owed.get();
+        let again = self.0.enter(version);
+        self.0.answer_owed.set(owed);
+        again
+    }
+
+    /// The connection.
+    pub(super) fn conn(&self) -> &Rc<ClientConn> {
+        &self.0
+    }
+}
+
+impl Drop for InExchange {
+    fn drop(&mut self) {
+        self.0.exchanges.set(self.0.exchanges.get() - 1);
+        if self.0.exchanges.get() == 0 {
+            self.0.answer_owed.set(false);
+        }
+        self.0.idle_since.set(Instant::now());
+    }
+}
+
+/// The socket of a client connection.
+#[derive(Debug)]
+pub(super) struct ClientIo {
+    io: TokioIo<TcpStream>,
+    conn: Rc<ClientConn>,
+}
+
+impl ClientIo {
+    /// Wraps an accepted socket.
+    pub(super) fn new(socket: TcpStream, conn: Rc<ClientConn>) -> Self {
+        Self { io: TokioIo::new(socket), conn }
+    }
+
+    fn noted<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.conn.blocked_since.set(None);
+        } else if self.conn.blocked_since.get().is_none() {
+            self.conn.blocked_since.set(Some(Instant::now()));
+        }
+        polled
+    }
+}
+
+impl Read for ClientIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if self.conn.answer_owed.get() {
+            let mut byte = [0];
+            let mut peeked = ReadBuf::new(&mut byte);
+            match self.io.inner().poll_peek(cx, &mut peeked) {
+                // An end of file is kept back: the answer is still owed. The next read after it shows it.
+                Poll::Pending | Poll::Ready(Ok(0)) => return Poll::Pending,
+                Poll::Ready(Err(gone)) => return Poll::Ready(Err(gone)),
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl Write for ClientIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.noted(polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.noted(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,68 @@
+//! One body in passing: counted, hashed, read for what it states of the model. Never kept.
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use crate::protocol::Reader;
+use crate::protocol::grpc::Deframer;
+
+/// The running account of one body, after transfer coding and before content decoding.
+///
+/// For gRPC the hash runs over the concatenated messages as sent, without their 5-byte prefixes.
+#[derive(Debug)]
+pub(super) struct BodyDigest {
+    sha256: Sha256,
+    bytes: u64,
+    deframer: Option<Deframer>,
+    reader: Reader,
+}
+
+/// What a body came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Digested {
+    /// Bytes hashed.
+    pub bytes: u64,
+    /// SHA-256 over them.
+    pub sha256: [u8; 32],
+    /// Whole gRPC messages.
+    pub messages: Option<u64>,
+}
+
+impl BodyDigest {
+    /// An account of nothing yet.
+    pub(super) fn new(grpc: bool, reader: Reader) -> Self {
+        Self { sha256: Sha256::new(), bytes: 0, deframer: grpc.then(Deframer::default), reader }
+    }
+
+    /// Takes the next chunk into account.
+    pub(super) fn feed(&mut self, chunk: &Bytes) {
+        let Self { sha256, bytes, deframer, reader } = self;
+        match deframer {
+            None => {
+                sha256.update(chunk);
+                *bytes += chunk.len() as u64;
+            }
+            Some(deframer) => deframer.feed(chunk, |payload| {
+                sha256.update(payload);
+                *bytes += payload.len() as u64;
+            }),
+        }
+        if !reader.is_done() {
+            reader.feed(chunk);
+        }
+    }
+
+    /// What the body stated of the model so far.
+    pub(super) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The account as it stands.
+    pub(super) fn digested(&self) -> Digested {
+        Digested {
+            bytes: self.bytes,
+            sha256: self.sha256.clone().finalize().into(),
+            messages: self.deframer.as_ref().map(Deframer::messages),
+        }
+    }
+}

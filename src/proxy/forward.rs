@@ -1,0 +1,263 @@
+//! The leaf: sends a call to its backend and brings back the head of the answer, its body still to come.
+//!
+//! It neither records nor stamps. A call is sent again only where the model server cannot have seen it: hyper gives the
+//! message back unsent, or HTTP/2 refused the stream (RFC 9113, section 8.7). Running an inference twice is no retry.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, Uri, Version, header, request, response};
+use hyper::client::conn::TrySendError;
+
+use super::UpstreamProtocol;
+use super::admit::Permit;
+use super::body::AnswerSource;
+use super::error::ProxyError;
+use super::headers;
+use super::input::{InputBody, InputError, SharedInput};
+use super::meter::{Meter, Wait};
+use super::snapshot::{Backend, Snapshot};
+use super::upstream::{Alarm, Carrier, Pool};
+use super::worker::Worker;
+
+/// Tries at a call that no server has seen, at most.
+const ATTEMPTS_MAX: usize = 3;
+
+/// A future that stays on its thread.
+pub(super) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// A call ready to be sent.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    /// Head, cleaned and completed.
+    pub parts: request::Parts,
+    /// Body.
+    pub input: SharedInput,
+    /// Where to.
+    pub backend: Arc<Backend>,
+    /// The configuration in force when the request came.
+    pub snapshot: Arc<Snapshot>,
+    /// Whether it is a gRPC call.
+    pub grpc: bool,
+    /// When the whole exchange must be over.
+    pub deadline: Option<Instant>,
+    /// Where its time goes.
+    pub meter: Rc<Meter>,
+    /// Its place among the calls in flight; set by `admit`.
+    pub permit: Option<Permit>,
+}
+
+/// An answer's head, and its body to come.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// Head, cleaned.
+    pub parts: response::Parts,
+    /// Body.
+    pub source: AnswerSource,
+    /// The call's place.
+    pub permit: Option<Permit>,
+}
+
+/// Sends a call and waits for the head of its answer.
+pub(super) async fn forward(worker: Rc<Worker>, mut outbound: Outbound) -> Result<Answer, ProxyError> {
+    let over_http2 = match outbound.backend.protocol {
+        UpstreamProtocol::Auto => outbound.grpc,
+        UpstreamProtocol::Http2 => true,
+        UpstreamProtocol::Http1 if outbound.grpc => return Err(ProxyError::GrpcOverHttp1),
+        UpstreamProtocol::Http1 => false,
+    };
+    let address = if outbound.grpc { &outbound.backend.grpc } else { &outbound.backend.http };
+    let pool = worker.pools.to(address);
+    address_to(&mut outbound.parts, over_http2, &address.host, address.port);
+    let permit = outbound.permit.take();
+    outbound.meter.send(Instant::now());
+    let sent = if over_http2 { over_h2(&pool, outbound).await } else { over_h1(&pool, outbound).await };
+    let (response, source) = sent?;
+    let (mut parts, ()) = response.into_parts();
+    headers::clean(&mut parts.headers);
+    // Ours to say, in the version that the client speaks.
+    parts.version = Version::default();
+    Ok(Answer { parts, source, permit })
+}
+
+/// Puts the request target and host into the form that the next hop expects.
+fn address_to(parts: &mut request::Parts, over_http2: bool, host: &str, port: u16) {
+    if parts.version == Version::HTTP_2 {
+        headers::join_cookies(&mut parts.headers);
+    }
+    // The authority of the target wins over Host (RFC 9112, section 3.2.2).
+    if let Some(authority) = parts.uri.authority()
+        && let Ok(value) = HeaderValue::from_str(authority.as_str())
+    {
+        parts.headers.insert(header::HOST, value);
+    }
+    if !parts.headers.contains_key(header::HOST)
+        && let Ok(value) = HeaderValue::from_str(&format!("{host}:{port}"))
+    {
+        parts.headers.insert(header::HOST, value);
+    }
+    if over_http2 {
+        let authority = parts.headers.remove(header::HOST);
+        let mut uri = std::mem::take(&mut parts.uri).into_parts();
+        uri.scheme = Some(http::uri::Scheme::HTTP);
+        uri.authority = authority.and_then(|value| value.as_bytes().try_into().ok());
+        uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+        parts.uri = Uri::from_parts(uri).unwrap_or_default();
+        parts.version = Version::HTTP_2;
+    } else {
+        if parts.uri.authority().is_some() {
+            let path = parts.uri.path_and_query().cloned();
+            parts.uri = path.map(Uri::from).unwrap_or_default();
+        }
+        parts.version = Version::HTTP_11;
+    }
+}
+
+type Sent = Result<(Response<()>, AnswerSource), ProxyError>;
+
+async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
+    let Outbound { parts, input, backend, snapshot, deadline, meter, .. } = outbound;
+    let deadlines = &snapshot.deadlines;
+    let mut request = Request::from_parts(parts, InputBody::new(&input));
+    for _ in 0..ATTEMPTS_MAX {
+        let now = Instant::now();
+        let mut wait = Wait::new(&meter);
+        let mut conn = if let Some(conn) = pool.rested(now, deadlines.upstream_idle) { conn } else {
+            wait.begin();
+            let connected = pool.connect(deadlines.connect, now).await;
+            wait.end();
+            connected.map_err(|_| unreachable(&backend, now))?
+        };
+        let mut sending = pin!(conn.send(request));
+        let answered = poll_fn(|cx| {
+            wait.end();
+            if let Poll::Ready(answered) = conn.drive(cx, |cx| sending.as_mut().poll(cx)) {
+                return Poll::Ready(Ok(answered));
+            }
+            wait.begin();
+            poll_meanwhile(&input, &snapshot, deadline, &mut conn.alarm, cx).map(Err)
+        })
+        .await;
+        match answered {
+            Ok(Ok(response)) => {
+                backend.health.succeeded();
+                meter.answered(response.status().as_u16());
+                let (parts, incoming) = response.into_parts();
+                let carrier = Carrier::H1 { conn, pool: Rc::clone(pool) };
+                let source = AnswerSource::new(incoming, carrier, deadline, &meter);
+                return Ok((Response::from_parts(parts, ()), source));
+            }
+            Ok(Err(mut failed)) => match failed.take_message() {
+                Some(unsent) => request = unsent,
+                None => return Err(broken_off(&input, &backend)),
+            },
+            Err(error) => return Err(gave_up(error, &backend)),
+        }
+    }
+    Err(unreachable(&backend, Instant::now()))
+}
+
+async fn over_h2(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
+    let Outbound { parts, input, backend, snapshot, deadline, meter, .. } = outbound;
+    input.borrow_mut().retain();
+    for _ in 0..ATTEMPTS_MAX {
+        let now = Instant::now();
+        let mut wait = Wait::new(&meter);
+        wait.begin();
+        let (mut send, mut stream) =
+            pool.stream(snapshot.deadlines.connect, now).await.map_err(|_| unreachable(&backend, now))?;
+        let mut sending = pin!(send.try_send_request(Request::from_parts(parts.clone(), InputBody::new(&input))));
+        let mut yielded = false;
+        let answered = poll_fn(|cx| {
+            wait.end();
+            if let Poll::Ready(answered) = sending.as_mut().poll(cx) {
+                return Poll::Ready(Ok(answered));
+            }
+            wait.begin();
+            if !std::mem::replace(&mut yielded, true) {
+                // The connection's task sends first, then we hash.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            poll_meanwhile(&input, &snapshot, deadline, &mut stream.alarm, cx).map(Err)
+        })
+        .await;
+        match answered {
+            Ok(Ok(response)) => {
+                backend.health.succeeded();
+                meter.answered(response.status().as_u16());
+                let (parts, incoming) = response.into_parts();
+                let source = AnswerSource::new(incoming, Carrier::H2(stream), deadline, &meter);
+                return Ok((Response::from_parts(parts, ()), source));
+            }
+            Ok(Err(failed)) if was_not_seen(&failed) && input.borrow().can_repeat() => {}
+            Ok(Err(_)) => return Err(broken_off(&input, &backend)),
+            Err(error) => return Err(gave_up(error, &backend)),
+        }
+    }
+    Err(broken_off(&input, &backend))
+}
+
+/// While there is nothing to do for the answer: hash what has been sent, and see whether time is up.
+fn poll_meanwhile(
+    input: &SharedInput,
+    snapshot: &Snapshot,
+    deadline: Option<Instant>,
+    alarm: &mut Alarm,
+    cx: &mut Context<'_>,
+) -> Poll<ProxyError> {
+    let mut input = input.borrow_mut();
+    input.catch_up();
+    let silence = input.deadline(snapshot.deadlines.client, snapshot.deadlines.first_byte);
+    let (at, error) = match (silence, deadline) {
+        (Some((at, error)), Some(deadline)) if at < deadline => (Some(at), error),
+        (Some((at, error)), None) => (Some(at), error),
+        (_, deadline) => (deadline, ProxyError::Timeout),
+    };
+    alarm.poll(at, cx).map(|()| error)
+}
+
+/// Whether the server says that it has not begun on it.
+fn was_not_seen(failed: &TrySendError<Request<InputBody>>) -> bool {
+    let reason = std::error::Error::source(failed.error()).and_then(|source| source.downcast_ref::<h2::Error>());
+    failed.message().is_some()
+        || reason.is_some_and(|error| {
+            error.reason() == Some(h2::Reason::REFUSED_STREAM)
+                || (error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR))
+        })
+}
+
+fn unreachable(backend: &Backend, now: Instant) -> ProxyError {
+    note_failure(backend, now);
+    ProxyError::Unreachable
+}
+
+/// An exchange broke off: through the client, where its body did; else through the model server.
+fn broken_off(input: &SharedInput, backend: &Backend) -> ProxyError {
+    match input.borrow().error() {
+        Some(InputError::TooLarge) => ProxyError::BodyTooLarge,
+        Some(InputError::ClientGone) => ProxyError::ClientGone,
+        None => {
+            note_failure(backend, Instant::now());
+            ProxyError::BrokenOff
+        }
+    }
+}
+
+fn gave_up(error: ProxyError, backend: &Backend) -> ProxyError {
+    if error == ProxyError::Timeout {
+        note_failure(backend, Instant::now());
+    }
+    error
+}
+
+fn note_failure(backend: &Backend, now: Instant) {
+    if backend.health.failed(now) {
+        tracing::warn!(backend = %backend.name, "the backend fails: left out for a while where another fits");
+    }
+}

@@ -1,0 +1,222 @@
+//! Client connections: accepted by single-threaded workers from one shared socket, served, watched and drained.
+//!
+//! A connection never changes threads. One round of housekeeping a worker watches over all of its connections (heads that
+//! do not come, clients that do not read, stopping), so that a request registers no timer of its own.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tower::Service as _;
+
+use super::client::{ClientConn, ClientIo, Order};
+use super::config::Config;
+use super::snapshot::Deadlines;
+use super::stack::stack;
+use super::worker::Worker;
+
+/// Between two rounds of housekeeping; deadlines of clients are met that late at most.
+const ROUND: Duration = Duration::from_millis(250);
+/// Wait after a failed accept: as a rule no file descriptor is free, and one is bound to become so.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// A silent HTTP/2 client is asked whether it lives.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long it may take to say so.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes waiting to be sent on one HTTP/2 stream, at most.
+const SEND_BYTES_MAX: usize = 256 << 10;
+
+/// Spawns onto the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LocalExec;
+
+impl<F: Future<Output: 'static> + 'static> Executor<F> for LocalExec {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// How far the process is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Accepting.
+    Serving,
+    /// No new connections; what is under way ends.
+    Draining,
+    /// Whatever is still under way is dropped.
+    Stopped,
+}
+
+/// One worker's part of the listener.
+#[derive(Debug)]
+pub(super) struct Listener {
+    worker: Rc<Worker>,
+    places: Arc<Semaphore>,
+    phase: watch::Receiver<Phase>,
+    conns: Rc<RefCell<Vec<Weak<ClientConn>>>>,
+    builder: Rc<auto::Builder<LocalExec>>,
+    half_close: bool,
+}
+
+impl Listener {
+    pub(super) fn new(
+        config: &Config,
+        worker: Rc<Worker>,
+        places: Arc<Semaphore>,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
+        let builder = Rc::new(builder(config));
+        Self { worker, places, phase, conns: Rc::default(), builder, half_close: config.half_close }
+    }
+
+    /// Accepts and serves until the process stops.
+    pub(super) async fn run(mut self, socket: std::net::TcpListener) -> io::Result<()> {
+        let socket = TcpListener::from_std(socket)?;
+        let mut rounds = tokio::time::interval(ROUND);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut phase = self.phase.clone();
+        while *phase.borrow_and_update() == Phase::Serving {
+            tokio::select! {
+                accepted = accept(&self.places, &socket) => match accepted {
+                    Ok((stream, peer, place)) => self.serve(stream, peer, place),
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                _ = rounds.tick() => self.keep_house(),
+                changed = phase.changed() => if changed.is_err() { break },
+            }
+        }
+        drop(socket);
+        self.drain(rounds).await;
+        Ok(())
+    }
+
+    async fn drain(&mut self, mut rounds: tokio::time::Interval) {
+        self.order_all(Order::Drain);
+        while !self.conns.borrow().is_empty() && *self.phase.borrow_and_update() < Phase::Stopped {
+            tokio::select! {
+                _ = rounds.tick() => {}
+                changed = self.phase.changed() => if changed.is_err() { break },
+            }
+            self.keep_house();
+        }
+        self.order_all(Order::Close);
+        // Lets the connections' tasks see it, so that their exchanges are recorded before the ledger is sealed.
+        while self.conns.borrow().iter().any(|conn| conn.strong_count() > 0) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
+        let _ = stream.set_nodelay(true);
+        let conn = ClientConn::new(peer, Instant::now(), self.half_close);
+        self.conns.borrow_mut().push(Rc::downgrade(&conn));
+        let (worker, builder) = (Rc::clone(&self.worker), Rc::clone(&self.builder));
+        tokio::task::spawn_local(async move {
+            let stack = stack(&worker, &conn);
+            let service = service_fn(move |request| stack.clone().call(request));
+            let io = ClientIo::new(stream, Rc::clone(&conn));
+            let mut connection = pin!(builder.serve_connection(io, service));
+            let mut drained = false;
+            poll_fn(|cx| {
+                match conn.order(cx) {
+                    Order::Serve => {}
+                    Order::Drain if drained => {}
+                    Order::Drain => {
+                        drained = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    Order::Close => return Poll::Ready(()),
+                }
+                // A client that breaks off or off the rules is no event of ours.
+                connection.as_mut().poll(cx).map(|_: Result<(), _>| ())
+            })
+            .await;
+            drop(place);
+        });
+    }
+
+    fn order_all(&self, order: Order) {
+        self.conns.borrow().iter().filter_map(Weak::upgrade).for_each(|conn| conn.give(order));
+    }
+
+    fn keep_house(&self) {
+        let now = Instant::now();
+        let deadlines = self.worker.shared.snapshot.load().deadlines;
+        self.conns.borrow_mut().retain(|conn| {
+            let Some(conn) = conn.upgrade() else { return false };
+            if let Some(order) = judge(&conn, &deadlines, now) {
+                conn.give(order);
+            }
+            true
+        });
+        self.worker.sweep(now);
+    }
+}
+
+/// What becomes of a connection that makes us wait: closed where its client does not read; drained, then closed, where it
+/// has nothing under way.
+fn judge(conn: &ClientConn, deadlines: &Deadlines, now: Instant) -> Option<Order> {
+    let past = |since: Option<Instant>, patience: Option<Duration>| {
+        since.zip(patience).is_some_and(|(since, patience)| now.duration_since(since) > patience)
+    };
+    if past(conn.stalled_since(), deadlines.client) {
+        return Some(Order::Close);
+    }
+    if past(conn.idle_since(), deadlines.head) {
+        let warned = conn.was_told(Order::Drain);
+        return Some(if warned { Order::Close } else { Order::Drain });
+    }
+    None
+}
+
+async fn accept(
+    places: &Arc<Semaphore>,
+    socket: &TcpListener,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    // At the limit a connection waits in the kernel's queue.
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = socket.accept().await?;
+    Ok((stream, peer, place))
+}
+
+fn builder(config: &Config) -> auto::Builder<LocalExec> {
+    let head = usize::try_from(config.limits.head.0).unwrap_or(usize::MAX);
+    let mut builder = auto::Builder::new(LocalExec);
+    builder
+        .http1()
+        // Housekeeping sees to heads that do not come.
+        .header_read_timeout(None)
+        .max_buf_size(head.max(8 << 10))
+        .max_headers(config.limits.headers);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(config.http2.streams)
+        .initial_stream_window_size(window(config.http2.stream_window.0))
+        .initial_connection_window_size(window(config.http2.connection_window.0))
+        .max_header_list_size(window(config.limits.head.0))
+        .max_send_buf_size(SEND_BYTES_MAX);
+    builder
+}
+
+/// A size as HTTP/2 can express it.
+fn window(bytes: u64) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX).min((1 << 31) - 1)
+}

@@ -1,0 +1,310 @@
+//! The second layer: around every call, before its request leaves and until its answer has ended.
+//!
+//! A prediction's answer is held or streamed (see `ledger`): held answers leave whole, once their entry is as durable as
+//! the mode promises; of all others the `begin` is durable before the head leaves. What is no prediction passes.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, header, request, response};
+use http_body::Frame;
+use tower::{Layer, Service};
+
+use super::admit::Permit;
+use super::body::{AnswerBody, AnswerSource, Cut, Held, Passing};
+use super::digest::BodyDigest;
+use super::error::ProxyError;
+use super::forward::{Answer, LocalFuture, Outbound};
+use super::identify::Inbound;
+use super::input::{Input, SharedInput};
+use super::passage::Passage;
+use super::recorded::Recorded;
+use super::recording::Recording;
+use super::refuse;
+use super::route::{self, Wanted};
+use super::stamp::stamp;
+use super::upstream::Alarm;
+use super::worker::Worker;
+use crate::exchange::{OnFailure, Outcome, Refusal};
+use crate::protocol::{Reader, Shape, grpc, json};
+
+/// Records the predictions of a worker.
+#[derive(Clone, Debug)]
+pub(super) struct RecordLayer(pub Rc<Worker>);
+
+/// See [`RecordLayer`].
+#[derive(Clone, Debug)]
+pub(super) struct Record<S> {
+    worker: Rc<Worker>,
+    inner: S,
+}
+
+impl<S> Layer<S> for RecordLayer {
+    type Service = Record<S>;
+
+    fn layer(&self, inner: S) -> Record<S> {
+        Record { worker: Rc::clone(&self.0), inner }
+    }
+}
+
+/// What comes of sending a call.
+type Answered = LocalFuture<Result<Answer, ProxyError>>;
+
+impl<S> Service<Inbound> for Record<S>
+where
+    S: Service<Outbound, Response = Answer, Error = ProxyError, Future = Answered> + Clone + 'static,
+{
+    type Response = Response<AnswerBody>;
+    type Error = Infallible;
+    type Future = LocalFuture<Result<Response<AnswerBody>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Nothing below keeps anybody waiting here: `admit` refuses instead.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, inbound: Inbound) -> Self::Future {
+        let mut inner = self.inner.clone();
+        let passage = Passage::begin(&self.worker, &inbound);
+        let Inbound { parts, body, conn, snapshot, call, refused, began, .. } = inbound;
+        let digest = call.as_ref().map(|call| {
+            BodyDigest::new(call.shape != Shape::Http, call.request_reader(&parts.headers))
+        });
+        let input = Rc::new(RefCell::new(Input::new(body, conn, digest, snapshot.body_bytes_max, began)));
+        match call {
+            Some(call) => {
+                let recording = Recording::begin(passage, call, &parts, Rc::clone(&input));
+                Box::pin(async move {
+                    Ok(predict(recording, parts, input, refused, |outbound| inner.call(outbound)).await)
+                })
+            }
+            None => Box::pin(async move {
+                Ok(pass(passage, parts, input, refused, |outbound| inner.call(outbound)).await)
+            }),
+        }
+    }
+}
+
+/// A call that is no prediction: forwarded and answered as it is.
+async fn pass(
+    mut passage: Passage,
+    mut parts: request::Parts,
+    input: SharedInput,
+    refused: Option<ProxyError>,
+    send: impl FnOnce(Outbound) -> Answered,
+) -> Response<AnswerBody> {
+    if let Some(error) = refused {
+        return refuse::call(passage, error);
+    }
+    let dice = passage.worker.dice();
+    passage.backend = route::backend(&passage.snapshot, Wanted::default(), passage.began, dice).cloned();
+    passage.complete(&mut parts, None);
+    let answered = match outbound(&passage, parts, input) {
+        Some(outbound) => send(outbound).await,
+        None => Err(ProxyError::Unreachable),
+    };
+    match answered {
+        Err(error) => refuse::call(passage, error),
+        Ok(Answer { parts, mut source, permit }) => {
+            passage.note_head(parts.status.as_u16(), &parts.headers);
+            source.allow_silence(passage.snapshot.deadlines.stream_idle);
+            source.settle();
+            Response::from_parts(parts, AnswerBody::Passing(Box::new(Passing { source, passage, permit })))
+        }
+    }
+}
+
+/// A prediction: recorded whatever becomes of it, stamped when its answer leaves.
+async fn predict(
+    mut recording: Recording,
+    mut parts: request::Parts,
+    input: SharedInput,
+    refused: Option<ProxyError>,
+    send: impl FnOnce(Outbound) -> Answered,
+) -> Response<AnswerBody> {
+    if let Some(error) = refused {
+        return refuse::prediction(recording, error).await;
+    }
+    let on_failure = recording.passage.worker.shared.recorder.on_failure();
+    if let (Some(refusal), OnFailure::Reject) = (recording.refusal(), on_failure) {
+        return refuse::prediction(recording, ProxyError::Unrecorded(refusal)).await;
+    }
+    if recording.passage.snapshot.routes_by_model
+        && recording.call.states_model_in_body()
+        && let Err(error) = read_ahead(&recording, &input).await
+    {
+        return refuse::prediction(recording, error).await;
+    }
+    recording.resolve(recording.passage.began);
+    recording.passage.complete(&mut parts, Some(&recording.id_value));
+    let answered = match outbound(&recording.passage, parts, input) {
+        Some(outbound) => send(outbound).await,
+        None => Err(ProxyError::Unreachable),
+    };
+    match answered {
+        Err(error) => refuse::prediction(recording, error).await,
+        Ok(Answer { parts, source, permit }) => {
+            recording.note_head(&parts);
+            answer(recording, parts, source, permit).await
+        }
+    }
+}
+
+/// Reads of the body what routing needs, and no more than a bounded prefix.
+async fn read_ahead(recording: &Recording, input: &SharedInput) -> Result<(), ProxyError> {
+    let mut alarm = Alarm::default();
+    let patience = recording.passage.snapshot.deadlines.client;
+    let known = |digest: &BodyDigest| digest.reader().model().is_some() || Reader::is_done(digest.reader());
+    poll_fn(|cx| {
+        let mut input = input.borrow_mut();
+        if input.poll_prefix(cx, known).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let deadline = input.deadline(patience, None).map(|(at, _)| at);
+        alarm.poll(deadline, cx).map(|()| Err(ProxyError::ClientGone))
+    })
+    .await
+}
+
+fn outbound(passage: &Passage, parts: request::Parts, input: SharedInput) -> Option<Outbound> {
+    let asked = if passage.grpc { parts.headers.get("grpc-timeout").and_then(grpc::parse_timeout) } else { None };
+    let total = passage.snapshot.deadlines.total;
+    let patience = match (asked, total) {
+        (Some(asked), Some(total)) => Some(asked.min(total)),
+        (asked, total) => asked.or(total),
+    };
+    Some(Outbound {
+        parts,
+        input,
+        backend: Arc::clone(passage.backend.as_ref()?),
+        snapshot: Arc::clone(&passage.snapshot),
+        grpc: passage.grpc,
+        deadline: patience.and_then(|patience| passage.began.checked_add(patience)),
+        meter: Rc::clone(&passage.meter),
+        permit: None,
+    })
+}
+
+/// Holds an answer or streams it, by what its head says.
+async fn answer(
+    recording: Recording,
+    parts: response::Parts,
+    mut source: AnswerSource,
+    permit: Option<Permit>,
+) -> Response<AnswerBody> {
+    let snapshot = Arc::clone(&recording.passage.snapshot);
+    let length = content_length(&parts.headers);
+    let unary = recording.call.shape == Shape::GrpcUnary;
+    if !unary && !source.is_end() && length.is_none_or(|length| length > snapshot.hold_bytes_max) {
+        let known = length.is_some() && recording.call.shape == Shape::Http;
+        source.allow_silence(if known { snapshot.deadlines.idle } else { snapshot.deadlines.stream_idle });
+        let remaining = length.filter(|_| known);
+        return stream(recording, parts, source, VecDeque::new(), remaining, permit).await;
+    }
+    source.allow_silence(snapshot.deadlines.idle);
+    match hold(&mut source, snapshot.hold_bytes_max).await {
+        Ok(Kept::Whole(chunks, trailers)) => held(recording, parts, chunks, trailers, permit).await,
+        Ok(Kept::TooLong(ahead)) => {
+            source.allow_silence(snapshot.deadlines.stream_idle);
+            stream(recording, parts, source, ahead, None, permit).await
+        }
+        // Its head has not left: the client can still be told.
+        Err(Cut::Timeout) => refuse::prediction(recording, ProxyError::Timeout).await,
+        Err(_) => match recording.input_error() {
+            Some(error) => refuse::prediction(recording, error.into()).await,
+            None => refuse::prediction_as(recording, ProxyError::BrokenOff, Outcome::UpstreamAbort).await,
+        },
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// What came of holding.
+enum Kept {
+    Whole(VecDeque<Bytes>, Option<HeaderMap>),
+    TooLong(VecDeque<Frame<Bytes>>),
+}
+
+async fn hold(source: &mut AnswerSource, bytes_max: u64) -> Result<Kept, Cut> {
+    let mut chunks = VecDeque::new();
+    let mut trailers = None;
+    let mut bytes = 0;
+    while let Some(frame) = poll_fn(|cx| source.poll_frame(cx)).await.transpose()? {
+        match frame.into_data() {
+            Ok(data) => {
+                bytes += data.len() as u64;
+                chunks.push_back(data);
+            }
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+        if bytes > bytes_max {
+            let data = chunks.into_iter().map(Frame::data);
+            return Ok(Kept::TooLong(data.chain(trailers.map(Frame::trailers)).collect()));
+        }
+        if source.is_end() {
+            break;
+        }
+    }
+    Ok(Kept::Whole(chunks, trailers))
+}
+
+/// A held answer leaves once its entry is as durable as the mode promises; if it cannot be, the client gets 503.
+async fn held(
+    mut recording: Recording,
+    mut parts: response::Parts,
+    chunks: VecDeque<Bytes>,
+    mut trailers: Option<HeaderMap>,
+    permit: Option<Permit>,
+) -> Response<AnswerBody> {
+    if let Some(output) = &mut recording.output {
+        chunks.iter().for_each(|chunk| output.feed(chunk));
+    }
+    if let Some(trailers) = &mut trailers {
+        super::headers::clean_trailers(trailers);
+        recording.passage.note_trailers(trailers);
+    }
+    recording.observe(true);
+    recording.decision = recording.model.as_ref().and_then(|model| {
+        let pointer = model.decision.as_deref()?;
+        match (chunks.len(), chunks.front()) {
+            (1, Some(whole)) => json::pointer(whole, pointer),
+            _ => json::pointer(&chunks.iter().flatten().copied().collect::<Vec<u8>>(), pointer),
+        }
+    });
+    let kept = recording.finish(Outcome::Complete).await;
+    if kept.is_err() && recording.passage.worker.shared.recorder.on_failure() == OnFailure::Reject {
+        return refuse::prediction(recording, ProxyError::Unrecorded(Refusal::Failing)).await;
+    }
+    recording.count(Outcome::Complete);
+    stamp(&mut parts.headers, &recording.id_value, recording.model.as_deref(), recording.version_known);
+    let exchange = recording.passage.exchange.again();
+    Response::from_parts(parts, AnswerBody::Held(Held { chunks, trailers, permit, exchange }))
+}
+
+/// A streamed answer's head leaves once its `begin` is as durable as the mode promises.
+async fn stream(
+    recording: Recording,
+    mut parts: response::Parts,
+    source: AnswerSource,
+    ahead: VecDeque<Frame<Bytes>>,
+    remaining: Option<u64>,
+    permit: Option<Permit>,
+) -> Response<AnswerBody> {
+    if let Some(begun) = recording.begin_entry()
+        && begun.await.is_err()
+        && recording.passage.worker.shared.recorder.on_failure() == OnFailure::Reject
+    {
+        return refuse::prediction(recording, ProxyError::Unrecorded(Refusal::Failing)).await;
+    }
+    stamp(&mut parts.headers, &recording.id_value, recording.model.as_deref(), recording.version_known);
+    let recorded = Recorded::new(recording, source, ahead, remaining, permit);
+    Response::from_parts(parts, AnswerBody::Recorded(Box::new(recorded)))
+}

@@ -1,0 +1,149 @@
+//! From a call to the backend and the model version that answer it. Pure: no I/O, no clock, no randomness of its own.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::config::OnMismatch;
+use super::snapshot::{Backend, Model, Snapshot};
+use crate::exchange::VersionSource;
+use crate::protocol::Protocol;
+
+/// What a call states of the model it wants.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted<'a> {
+    /// The server's name for the model.
+    pub model: Option<&'a str>,
+    /// The server's version of it.
+    pub version: Option<&'a str>,
+}
+
+/// What an answer says of the model that gave it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Observed<'a> {
+    /// The server's name for the model.
+    pub model: Option<&'a str>,
+    /// The server's version of it; for OpenAI-style answers the system fingerprint.
+    pub version: Option<&'a str>,
+}
+
+/// Chooses a backend: among those that serve the wanted model, else among all; the healthy ones by weight.
+///
+/// `dice` is any number, evenly spread.
+pub(super) fn backend<'a>(snapshot: &'a Snapshot, wanted: Wanted<'_>, now: Instant, dice: u32) -> Option<&'a Arc<Backend>> {
+    if let [only] = snapshot.backends.as_slice() {
+        return Some(only);
+    }
+    let serves = |backend: &Arc<Backend>| wanted.model.is_some() && find(backend, wanted).is_some();
+    let any_serves = snapshot.backends.iter().any(serves);
+    let fits = |backend: &Arc<Backend>| !any_serves || serves(backend);
+    let healthy = |backend: &Arc<Backend>| fits(backend) && backend.health.is_in(now);
+    // Where none is healthy, any that fits is better than none: its health may be yesterday's.
+    by_weight(&snapshot.backends, healthy, dice).or_else(|| by_weight(&snapshot.backends, fits, dice))
+}
+
+fn by_weight(
+    backends: &[Arc<Backend>],
+    fits: impl Fn(&Arc<Backend>) -> bool,
+    dice: u32,
+) -> Option<&Arc<Backend>> {
+    let total: u64 = backends.iter().filter(|backend| fits(backend)).map(|backend| u64::from(backend.weight)).sum();
+    let mut at = (u64::from(dice) * total) >> 32;
+    for backend in backends.iter().filter(|backend| fits(backend)) {
+        let weight = u64::from(backend.weight);
+        if at < weight {
+            return Some(backend);
+        }
+        at -= weight;
+    }
+    None
+}
+
+/// Finds the model version that a call gets on a backend; `None` leaves the call unresolved.
+pub(super) fn model<'a>(backend: &'a Backend, wanted: Wanted<'_>) -> Option<(&'a Arc<Model>, VersionSource)> {
+    let model = find(backend, wanted)?;
+    let by_version = wanted.version.is_some() && model.served_version.is_some();
+    Some((model, if by_version { VersionSource::Path } else { VersionSource::Declared }))
+}
+
+fn find<'a>(backend: &'a Backend, wanted: Wanted<'_>) -> Option<&'a Arc<Model>> {
+    let Some(name) = wanted.model else {
+        return match backend.models.as_slice() {
+            [only] => Some(only),
+            models => models.iter().find(|model| model.is_default),
+        };
+    };
+    let named = || backend.models.iter().filter(move |model| model.served_name == name);
+    let fits = |model: &&Arc<Model>| match (wanted.version, model.served_version.as_deref()) {
+        (Some(wanted), Some(served)) => wanted == served,
+        (_, None) => true,
+        (None, Some(_)) => false,
+    };
+    let exact = |model: &&Arc<Model>| wanted.version.is_some() && model.served_version.as_deref() == wanted.version;
+    if let Some(model) = named().find(exact).or_else(|| named().find(fits)) {
+        return Some(model);
+    }
+    // No version asked for, and only versions declared: the server's choice is ours where there is but one.
+    match (wanted.version, named().nth(1)) {
+        (None, None) => named().next(),
+        (None, Some(_)) => named().find(|model| model.is_default),
+        (Some(_), _) => None,
+    }
+}
+
+/// What an answer's own word makes of the declaration.
+#[derive(Debug)]
+pub(super) enum Verdict<'a> {
+    /// It agrees, or says nothing.
+    Agrees,
+    /// It names another model version, which is configured.
+    Is(&'a Arc<Model>),
+    /// It names one that is not.
+    Unknown,
+}
+
+/// Compares what was declared with what the answer says.
+pub(super) fn verdict<'a>(
+    backend: &'a Backend,
+    declared: &Model,
+    wanted: Wanted<'_>,
+    observed: Observed<'_>,
+    protocol: Protocol,
+) -> Verdict<'a> {
+    // An OpenAI-style call names an alias, and the answer the model behind it: either name is the model's.
+    let alias = (protocol == Protocol::OpenAi).then_some(wanted.model).flatten();
+    let name_agrees =
+        observed.model.is_none_or(|name| name == declared.served_name || (alias.is_some() && alias == Some(name)));
+    let version_agrees = match (observed.version, declared.served_version.as_deref()) {
+        (Some(observed), Some(served)) => observed == served,
+        _ => true,
+    };
+    if name_agrees && version_agrees {
+        return Verdict::Agrees;
+    }
+    let name = observed.model.unwrap_or(&declared.served_name);
+    let fits = |model: &&Arc<Model>| {
+        model.served_name == name
+            && (model.served_version.is_none() || model.served_version.as_deref() == observed.version)
+    };
+    backend.models.iter().find(fits).map_or(Verdict::Unknown, Verdict::Is)
+}
+
+/// The model version to stamp and record on a held answer.
+#[derive(Debug)]
+pub(super) struct Corrected {
+    /// The model; `None` keeps the one declared.
+    pub model: Option<Arc<Model>>,
+    /// Whether a version may be claimed at all.
+    pub version_known: bool,
+}
+
+/// Applies `on_mismatch` to a verdict.
+pub(super) fn correct(verdict: &Verdict<'_>, on_mismatch: OnMismatch) -> Corrected {
+    match (verdict, on_mismatch) {
+        (Verdict::Agrees, _) | (_, OnMismatch::Warn) => Corrected { model: None, version_known: true },
+        (Verdict::Is(model), OnMismatch::Correct) => {
+            Corrected { model: Some(Arc::clone(model)), version_known: true }
+        }
+        (Verdict::Unknown, OnMismatch::Correct) => Corrected { model: None, version_known: false },
+    }
+}

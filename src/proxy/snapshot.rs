@@ -1,0 +1,360 @@
+//! The configuration as the data path reads it: compiled once, immutable, swapped whole on reload.
+//!
+//! Whatever can be worked out before a request comes is worked out here: header values, addresses, metric handles.
+
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use prometheus::{Histogram, IntCounter};
+
+use super::config::{Config, OnMismatch};
+use super::route::Observed;
+use super::upstream::Address;
+use super::{BackendConfig, UpstreamProtocol};
+use crate::exchange::Outcome;
+use crate::lineage::Identity;
+use crate::protocol::{Patterns, Protocol};
+use crate::telemetry::{Metrics, OTHER};
+
+/// Everything that a request needs to know of the configuration.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The model servers, in the configuration's order.
+    pub backends: Vec<Arc<Backend>>,
+    /// Routes of the user's own that are predictions.
+    pub patterns: Patterns,
+    /// Whether the choice of a backend can depend on the model that a call names.
+    pub routes_by_model: bool,
+    /// What is stamped when an answer contradicts the declaration.
+    pub on_mismatch: OnMismatch,
+    /// Whether the caller's `X-Forwarded-*` are believed.
+    pub trust_forwarded: bool,
+    /// Longest request target, in bytes.
+    pub uri_bytes_max: usize,
+    /// Longest request body, in bytes; 0 for no limit.
+    pub body_bytes_max: u64,
+    /// Longest answer that is held, in bytes.
+    pub hold_bytes_max: u64,
+    /// Calls in flight, at most.
+    pub inflight_max: usize,
+    /// What `Retry-After` says.
+    pub retry_after: Duration,
+    /// Deadlines.
+    pub deadlines: Deadlines,
+    /// Metrics of predictions that no configured model fits.
+    pub unresolved: ModelMetrics,
+}
+
+/// `proxy.timeouts` with zeros taken as "none".
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// A client that neither sends nor reads.
+    pub client: Option<Duration>,
+    /// Reading a head, and an idle connection.
+    pub head: Option<Duration>,
+    /// Connecting to a model server.
+    pub connect: Duration,
+    /// From the request's end to the answer's head.
+    pub first_byte: Option<Duration>,
+    /// Silence within an answer of known length.
+    pub idle: Option<Duration>,
+    /// Silence within a stream.
+    pub stream_idle: Option<Duration>,
+    /// The whole exchange.
+    pub total: Option<Duration>,
+    /// Rest of an upstream connection.
+    pub upstream_idle: Duration,
+}
+
+/// A model server.
+#[derive(Debug)]
+pub struct Backend {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where it listens for HTTP calls.
+    pub http: Address,
+    /// Where it listens for gRPC calls.
+    pub grpc: Address,
+    /// How it is spoken to.
+    pub protocol: UpstreamProtocol,
+    /// Its share among the backends that fit.
+    pub weight: u32,
+    /// The models that it serves.
+    pub models: Vec<Arc<Model>>,
+    /// Whether it takes calls.
+    pub health: Health,
+    /// `upstream_duration_seconds` for it.
+    pub upstream_duration: Histogram,
+}
+
+/// A model version that a backend serves.
+#[derive(Debug)]
+pub struct Model {
+    /// Who it is in the lineage.
+    pub identity: Arc<Identity>,
+    /// Its stamps.
+    pub stamps: ModelStamps,
+    /// The server's name for it.
+    pub served_name: String,
+    /// The server's version for it; `None` fits any.
+    pub served_version: Option<String>,
+    /// Whether calls that name no model are its.
+    pub is_default: bool,
+    /// JSON pointer to the decision in a held answer.
+    pub decision: Option<String>,
+    /// Its metrics.
+    pub metrics: ModelMetrics,
+    /// What its answers last claimed against the declaration, so that a change is logged once.
+    pub last_mismatch: AtomicU64,
+}
+
+/// A model's stamps as header values.
+#[derive(Clone, Debug)]
+pub struct ModelStamps {
+    /// `X-Model-Name`
+    pub name: HeaderValue,
+    /// `X-Model-Version`
+    pub version: HeaderValue,
+    /// `X-Dataset-Version`
+    pub dataset: Option<HeaderValue>,
+    /// `X-Reproducible`
+    pub reproducible: HeaderValue,
+}
+
+/// A model's metric handles on one backend.
+#[derive(Debug)]
+pub struct ModelMetrics {
+    ended: Vec<OnceLock<IntCounter>>,
+    labels: [String; 4],
+    metrics: Arc<Metrics>,
+    /// `prediction_duration_seconds`
+    pub duration: Histogram,
+    /// `input_bytes_total`
+    pub input_bytes: IntCounter,
+    /// `output_bytes_total`
+    pub output_bytes: IntCounter,
+}
+
+impl Snapshot {
+    /// Compiles the configuration. `identities` are those of `backends[].models[]`, in their order.
+    pub fn new(
+        config: &Config,
+        backends: &[BackendConfig],
+        identities: &[Vec<Arc<Identity>>],
+        hold_bytes_max: u64,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, SnapshotError> {
+        let backends: Vec<Arc<Backend>> = backends
+            .iter()
+            .zip(identities)
+            .map(|(backend, identities)| Backend::new(backend, identities, metrics).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            patterns: Patterns::compile(&config.patterns).map_err(|error| SnapshotError(error.to_string()))?,
+            routes_by_model: backends.len() > 1 && backends.iter().any(|backend| !backend.models.is_empty()),
+            backends,
+            on_mismatch: config.on_mismatch,
+            trust_forwarded: config.forwarded.trust,
+            uri_bytes_max: usize::try_from(config.limits.uri.0).unwrap_or(usize::MAX),
+            body_bytes_max: config.limits.body.0,
+            hold_bytes_max,
+            inflight_max: config.inflight,
+            retry_after: config.retry_after.0,
+            deadlines: Deadlines::new(config),
+            unresolved: ModelMetrics::new(metrics, OTHER, OTHER, OTHER, OTHER),
+        })
+    }
+}
+
+/// A configuration that passed its checks and still cannot be compiled.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SnapshotError(String);
+
+impl Deadlines {
+    fn new(config: &Config) -> Self {
+        let timeouts = &config.timeouts;
+        Self {
+            client: timeouts.client.limit(),
+            head: timeouts.head.limit(),
+            connect: timeouts.connect.limit().unwrap_or(Duration::MAX),
+            first_byte: timeouts.first_byte.limit(),
+            idle: timeouts.idle.limit(),
+            stream_idle: timeouts.stream_idle.limit(),
+            total: timeouts.total.limit(),
+            upstream_idle: timeouts.upstream_idle.0,
+        }
+    }
+}
+
+impl Backend {
+    fn new(config: &BackendConfig, identities: &[Arc<Identity>], metrics: &Arc<Metrics>) -> Result<Self, SnapshotError> {
+        let http = address(&config.url)?;
+        let grpc = config.grpc_url.as_deref().map_or_else(|| Ok(http.clone()), address)?;
+        let models = config.models.iter().zip(identities);
+        let models = models
+            .map(|(model, identity)| Model::new(model, identity, &config.name, metrics).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            name: config.name.clone(),
+            http,
+            grpc,
+            protocol: config.protocol,
+            weight: config.weight,
+            models,
+            health: Health::new(config.health.failures, config.health.eject.0),
+            upstream_duration: metrics.upstream_duration.with_label_values(&[&config.name]),
+        })
+    }
+}
+
+fn address(url: &str) -> Result<Address, SnapshotError> {
+    let wrong = || SnapshotError(format!("'{url}' is no http://HOST:PORT"));
+    let uri: http::Uri = url.parse().map_err(|_| wrong())?;
+    let host = uri.host().ok_or_else(wrong)?;
+    Ok(Address {
+        host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+        port: uri.port_u16().unwrap_or(80),
+    })
+}
+
+impl Model {
+    fn new(
+        config: &super::ModelConfig,
+        identity: &Arc<Identity>,
+        backend: &str,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, SnapshotError> {
+        let dataset = identity.dataset_version.as_deref();
+        let value = |text: &str| {
+            HeaderValue::from_str(text).map_err(|_| SnapshotError(format!("'{text}' cannot stand in a header")))
+        };
+        Ok(Self {
+            stamps: ModelStamps {
+                name: value(&identity.model)?,
+                version: value(&identity.version)?,
+                dataset: dataset.map(value).transpose()?,
+                reproducible: HeaderValue::from_static(if identity.reproducible { "true" } else { "false" }),
+            },
+            served_name: config.served_name().to_owned(),
+            served_version: config.served_version().map(str::to_owned),
+            is_default: config.default,
+            decision: config.decision.clone(),
+            // An unknown dataset is an empty label, which in Prometheus is the same as none.
+            metrics: ModelMetrics::new(metrics, &identity.model, &identity.version, dataset.unwrap_or(""), backend),
+            last_mismatch: AtomicU64::new(0),
+            identity: Arc::clone(identity),
+        })
+    }
+}
+
+impl Model {
+    /// Whether the answers' claim against the declaration is another than the last one.
+    pub fn claims_anew(&self, observed: Observed<'_>) -> bool {
+        let mut hasher = std::hash::DefaultHasher::new();
+        (observed.model, observed.version).hash(&mut hasher);
+        let claim = hasher.finish() | 1;
+        self.last_mismatch.swap(claim, Ordering::Relaxed) != claim
+    }
+}
+
+impl ModelMetrics {
+    fn new(metrics: &Arc<Metrics>, model: &str, version: &str, dataset: &str, backend: &str) -> Self {
+        let labels = &[model, version];
+        Self {
+            ended: std::iter::repeat_with(OnceLock::new).take(Protocol::ALL.len() * Outcome::ALL.len()).collect(),
+            labels: [model, version, dataset, backend].map(str::to_owned),
+            duration: metrics.prediction_duration.with_label_values(labels),
+            input_bytes: metrics.input_bytes.with_label_values(labels),
+            output_bytes: metrics.output_bytes.with_label_values(labels),
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    /// `predictions_total` for one protocol and outcome. The handle is looked up once.
+    pub fn ended(&self, protocol: Protocol, outcome: Outcome) -> &IntCounter {
+        let place = protocol.index() * Outcome::ALL.len() + outcome.index();
+        self.ended[place].get_or_init(|| {
+            let [model, version, dataset, backend] = &self.labels;
+            let labels = [model, version, dataset, backend, protocol.as_str(), outcome.as_str()];
+            self.metrics.predictions.with_label_values(&labels)
+        })
+    }
+}
+
+/// Passive health: what the calls themselves tell.
+#[derive(Debug)]
+pub struct Health {
+    failures_max: u32,
+    eject: Duration,
+    failures: AtomicU32,
+    /// Milliseconds after `epoch` until which it is left out; 0 for never.
+    out_until: AtomicU64,
+    epoch: Instant,
+}
+
+impl Health {
+    fn new(failures_max: u32, eject: Duration) -> Self {
+        Self { failures_max, eject, failures: AtomicU32::new(0), out_until: AtomicU64::new(0), epoch: Instant::now() }
+    }
+
+    /// Whether it takes calls.
+    pub fn is_in(&self, now: Instant) -> bool {
+        let until = self.out_until.load(Ordering::Relaxed);
+        until == 0 || self.since_epoch(now) >= until
+    }
+
+    /// An answer's head came.
+    pub fn succeeded(&self) {
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+            self.out_until.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// No answer's head came, through the server's fault. True where this one puts it out.
+    pub fn failed(&self, now: Instant) -> bool {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.failures_max == 0 || failures < self.failures_max {
+            return false;
+        }
+        let was_in = self.is_in(now);
+        let eject = u64::try_from(self.eject.as_millis()).unwrap_or(u64::MAX);
+        self.out_until.store(self.since_epoch(now).saturating_add(eject).max(1), Ordering::Relaxed);
+        was_in
+    }
+
+    fn since_epoch(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_in_a_row_put_a_backend_out_for_a_while() {
+        let health = Health::new(2, Duration::from_secs(10));
+        let now = Instant::now();
+        assert!(!health.failed(now));
+        health.succeeded();
+        assert!(!health.failed(now));
+        assert!(health.is_in(now));
+        assert!(health.failed(now), "the second in a row");
+        assert!(!health.is_in(now));
+        assert!(health.is_in(now + Duration::from_secs(11)));
+        assert!(health.failed(now + Duration::from_secs(11)), "still failing: out again at once");
+        health.succeeded();
+        assert!(health.is_in(now));
+    }
+
+    #[test]
+    fn addresses_are_read() {
+        assert_eq!(address("http://h:1").unwrap(), Address { host: "h".into(), port: 1 });
+        assert_eq!(address("http://[::1]:9").unwrap(), Address { host: "::1".into(), port: 9 });
+    }
+}

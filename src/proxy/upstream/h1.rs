@@ -1,0 +1,115 @@
+//! One HTTP/1.1 connection to a model server, driven by the request that uses it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use http::Request;
+use http_body::{Body, Frame};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::{TrySendError, http1};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::alarm::Alarm;
+use super::waker::LoopWaker;
+use crate::proxy::input::InputBody;
+
+/// Bytes of an answer's head, and of its body read at once, at most.
+const BUF_BYTES_MAX: usize = 64 << 10;
+
+/// A connection, at rest in the pool or owned by one exchange.
+pub(in crate::proxy) struct H1 {
+    send: http1::SendRequest<InputBody>,
+    conn: http1::Connection<TokioIo<TcpStream>, InputBody>,
+    waker: Arc<LoopWaker>,
+    task: Waker,
+    closed: bool,
+    /// Its user's deadline. Kept with the connection, so that a request need not register a timer.
+    pub(in crate::proxy) alarm: Alarm,
+    pub(super) idle_since: Instant,
+}
+
+impl std::fmt::Debug for H1 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("H1").field("closed", &self.closed).finish_non_exhaustive()
+    }
+}
+
+impl H1 {
+    pub(super) async fn handshake(socket: TcpStream, now: Instant) -> hyper::Result<Box<Self>> {
+        let (send, conn) =
+            http1::Builder::new().max_buf_size(BUF_BYTES_MAX).handshake(TokioIo::new(socket)).await?;
+        let waker = LoopWaker::new();
+        let task = Waker::from(Arc::clone(&waker));
+        Ok(Box::new(Self { send, conn, waker, task, closed: false, alarm: Alarm::default(), idle_since: now }))
+    }
+
+    /// Whether the server has closed it meanwhile. Looks at the socket, does not wait.
+    pub(super) fn is_usable(&mut self) -> bool {
+        if !self.closed {
+            self.turn(&mut Context::from_waker(Waker::noop()));
+        }
+        !self.closed && self.send.is_ready()
+    }
+
+    /// Puts it to rest.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.waker.detach();
+        self.idle_since = now;
+    }
+
+    /// Sends a request. The future is to be polled through [`H1::drive`] alone.
+    pub(in crate::proxy) fn send(
+        &mut self,
+        request: Request<InputBody>,
+    ) -> impl Future<Output = Result<http::Response<Incoming>, TrySendError<Request<InputBody>>>> + use<> {
+        self.send.try_send_request(request)
+    }
+
+    /// Turns connection and `step` in turns until `step` is ready or both wait for the world.
+    pub(in crate::proxy) fn drive<T>(
+        &mut self,
+        cx: &Context<'_>,
+        mut step: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.waker.enter(cx.waker());
+        let task = self.task.clone();
+        let mut inner = Context::from_waker(&task);
+        let polled = loop {
+            self.turn(&mut inner);
+            if let Poll::Ready(value) = step(&mut inner) {
+                break Poll::Ready(value);
+            }
+            if !self.waker.again() {
+                break Poll::Pending;
+            }
+        };
+        self.waker.leave();
+        polled
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) {
+        if !self.closed && Pin::new(&mut self.conn).poll(cx).is_ready() {
+            self.closed = true;
+        }
+    }
+
+    /// The next frame of an answer's body.
+    pub(super) fn poll_body(
+        &mut self,
+        body: &mut Incoming,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.drive(cx, |cx| Pin::new(&mut *body).poll_frame(cx))
+    }
+
+    /// Whether it may carry another request: both messages have been read and written whole.
+    pub(super) fn is_reusable(&mut self, cx: &Context<'_>) -> bool {
+        // One more turn lets hyper notice that the answer is over.
+        let _ = self.drive(cx, |_| Poll::<()>::Pending);
+        !self.closed && self.send.is_ready()
+    }
+}

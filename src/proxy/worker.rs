@@ -1,0 +1,70 @@
+//! What one worker thread holds: its view of the configuration, its connections, and the ways out of the data path.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use uuid::Uuid;
+
+use super::admit::Admission;
+use super::snapshot::Snapshot;
+use super::upstream::Pools;
+use crate::exchange::Recorder;
+use crate::telemetry::{Metrics, Predictions, Tracer};
+
+/// What every worker shares.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The configuration in force.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Where finished predictions go.
+    pub recorder: Arc<dyn Recorder>,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// Every span.
+    pub tracer: Tracer,
+    /// Which predictions get a line in the log.
+    pub log: Predictions,
+    /// Who may come in.
+    pub admission: Arc<Admission>,
+}
+
+/// One worker's own.
+#[derive(Debug)]
+pub(super) struct Worker {
+    /// What it shares with the others.
+    pub shared: Shared,
+    /// Its connections to model servers.
+    pub pools: Pools,
+    /// Seeded by the operating system; never leaves the thread.
+    rng: RefCell<StdRng>,
+}
+
+impl Worker {
+    /// A worker without connections.
+    pub(super) fn new(shared: Shared) -> Self {
+        let rng = RefCell::new(StdRng::from_rng(&mut rand::rng()));
+        Self { shared, pools: Pools::default(), rng }
+    }
+
+    /// A new prediction id: UUIDv7 (RFC 9562, section 5.7), random beyond the millisecond.
+    pub(super) fn prediction_id(&self, unix_millis: u64) -> Uuid {
+        let mut random = [0; 10];
+        self.rng.borrow_mut().fill_bytes(&mut random);
+        uuid::Builder::from_unix_timestamp_millis(unix_millis, &random).into_uuid()
+    }
+
+    /// Evenly spread over all 32 bits.
+    pub(super) fn dice(&self) -> u32 {
+        self.rng.borrow_mut().random()
+    }
+
+    /// Closes connections that have rested for too long.
+    pub(super) fn sweep(&self, now: Instant) {
+        let idle = self.shared.snapshot.load().deadlines.upstream_idle;
+        self.pools.sweep(now, idle);
+    }
+}
