@@ -116,13 +116,20 @@ impl Call {
     /// A reader for the request's body as it stands on the wire (for gRPC with its prefixes), given the request's
     /// headers. [`Reader::off`] where there is nothing to learn: the head says all, or the body is encoded.
     pub fn request_reader(&self, headers: &HeaderMap) -> Reader {
-        self.reader(&self.request, headers)
+        if self.is_opaque(headers) {
+            return Reader::off();
+        }
+        // The caller's headers do not choose how a document is read: a false one would hide the model.
+        Reader::new(&self.request, false, u64::MAX)
     }
 
     /// A reader for the answer's body as it stands on the wire (for gRPC with its prefixes), given the answer's
     /// headers: the model and version that the server says it was.
     pub fn answer_reader(&self, headers: &HeaderMap) -> Reader {
-        self.reader(&self.answer, headers)
+        if self.is_opaque(headers) {
+            return Reader::off();
+        }
+        Reader::new(&self.answer, is_event_stream(headers), oip_rest::json_bytes(headers))
     }
 
     /// Whether the request's body may name the model, so that routing by it needs the body's beginning.
@@ -130,12 +137,10 @@ impl Call {
         !matches!(self.request, Rule::Nothing)
     }
 
-    fn reader(&self, rule: &Rule, headers: &HeaderMap) -> Reader {
-        // gRPC compresses message by message, which the messages' own prefixes say.
-        if self.shape == Shape::Http && is_encoded(headers) {
-            return Reader::off();
-        }
-        Reader::new(rule, is_event_stream(headers), oip_rest::json_bytes(headers))
+    /// Whether the body is compressed as a whole. gRPC compresses message by message, as their prefixes say.
+    fn is_opaque(&self, headers: &HeaderMap) -> bool {
+        let encoding = headers.get(CONTENT_ENCODING).filter(|_| self.shape == Shape::Http);
+        encoding.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
     }
 }
 
@@ -159,10 +164,6 @@ fn recognise_path(path: Path<'_>, headers: &HeaderMap, patterns: &Patterns) -> O
         .or_else(|| openai::recognise(path))
         .or_else(|| sagemaker::recognise(path, headers))
         .or_else(|| mlflow::recognise(path))
-}
-
-fn is_encoded(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_ENCODING).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {

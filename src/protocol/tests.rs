@@ -249,7 +249,9 @@ fn openai_bodies() {
     let call = post(CHAT).unwrap();
     let body =
         br#"{"messages":[{"role":"user","content":"say {\"model\":\"x\"}"}],"model":"org/llama:8b","stream":true}"#;
-    assert_eq!(read(|| call.request_reader(&headers(JSON)), body), some("org/llama:8b", "", ""));
+    for list in [JSON, SSE, &[("Inference-Header-Content-Length", "1")]] {
+        assert_eq!(read(|| call.request_reader(&headers(list)), body), some("org/llama:8b", "", ""), "{list:?}");
+    }
     let body = br#"{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"llama","choices":[{"index":0,"message":{"role":"assistant","content":"[{"}}],"usage":{},"system_fingerprint":"vllm-0.11.0-tp8"}"#;
     assert_eq!(answer(CHAT, JSON, body), some("llama", "", "vllm-0.11.0-tp8"));
     let body =

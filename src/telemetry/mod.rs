@@ -6,23 +6,18 @@
 
 mod context;
 mod export;
-mod log_sink;
 mod logging;
 mod metrics;
 mod sampling;
-mod settings;
 mod spans;
 mod trace;
 mod tracer;
 
-#[cfg(test)]
-mod export_tests;
-
 pub use context::TraceContext;
+pub use export::{Protocol, Service, TraceError, TracesConfig};
 pub use logging::{LogConfig, LogError, LogFormat, LogGuard, LogLevel, Predictions, init, log_exchange};
 pub use metrics::{Metrics, OTHER};
 pub use sampling::SamplerKind;
-pub use settings::{Protocol, Service, TraceError, TracesConfig};
 pub use trace::{GenAi, RequestSpan, UpstreamLeg};
 pub use tracer::Tracer;
 

@@ -10,10 +10,9 @@ use http::HeaderMap;
 use opentelemetry::InstrumentationScope;
 
 use super::context::{Parent, TraceContext, random_id};
-use super::export::Exporter;
+use super::export::{Env, Exporter, Service, Settings, TraceError, TracesConfig};
 use super::metrics::Metrics;
 use super::sampling::{SamplerKind, Sampling};
-use super::settings::{Env, Service, Settings, TraceError, TracesConfig};
 use super::spans;
 use super::trace::{RequestSpan, SCOPE};
 
@@ -83,10 +82,11 @@ impl Tracer {
     pub fn finish(&self, context: &TraceContext, span: &RequestSpan<'_>) {
         let inner = &*self.0;
         let Some(exporter) = inner.exporter.as_ref().filter(|_| context.sampled) else { return };
+        // The SERVER span first: where one place is left, it says more.
+        exporter.push(spans::server(context, span, &inner.scope, inner.input_hash));
         if let Some(leg) = &span.upstream {
             exporter.push(spans::client(context, span, leg, &inner.scope));
         }
-        exporter.push(spans::server(context, span, &inner.scope, inner.input_hash));
     }
 
     /// Sends what is queued now. Blocks the calling thread, for `deadline` at most; `false` where it passed.

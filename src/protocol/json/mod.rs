@@ -1,8 +1,8 @@
-//! JSON as it passes by: [`pointer`] into a held document, and a scanner for a few members of a streamed one.
+//! JSON as it passes by: [`pointer()`] into a held document, and a scanner for a few members of a streamed one.
 //!
 //! Neither validates, builds a tree or recurses, whatever the depth. Both are tolerant where model servers are:
 //! `NaN`, `Infinity` and raw control characters pass. What breaks the structure ends the search. Of a member that is
-//! there twice, [`pointer`] takes the last, as JSON parsers do; the scanner takes the first, since it stops there.
+//! there twice, [`pointer()`] takes the last, as JSON parsers do; the scanner takes the first, since it stops there.
 
 mod pointer;
 mod scanner;

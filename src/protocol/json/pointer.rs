@@ -1,4 +1,4 @@
-//! [`pointer`]: one value of a held JSON document, as text.
+//! [`pointer()`]: one value of a held JSON document, as text.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! The scanner and [`pointer`] against `serde_json` on valid documents, and against broken ones.
+//! The scanner and [`pointer()`] against `serde_json` on valid documents, and against broken ones.
 
 use std::fmt::Write as _;
 

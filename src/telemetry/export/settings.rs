@@ -11,8 +11,8 @@ use http::Uri;
 use opentelemetry::KeyValue;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::sampling::SamplerKind;
-use super::trace;
+use crate::telemetry::sampling::SamplerKind;
+use crate::telemetry::trace;
 
 /// Spans waiting for the exporter, where `OTEL_BSP_MAX_QUEUE_SIZE` says nothing.
 const QUEUE_SPANS: usize = 2048;
@@ -106,26 +106,30 @@ pub enum TraceError {
 }
 
 /// The environment: a variable's value by its name.
-pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(in crate::telemetry) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Everything settled, before anything starts.
 #[derive(Debug, PartialEq)]
-pub(super) struct Settings {
+pub(in crate::telemetry) struct Settings {
     /// The URL that the exporter sends to, its path included; `None`: no export.
-    pub(super) endpoint: Option<String>,
-    pub(super) protocol: Protocol,
-    pub(super) sampler: SamplerKind,
-    pub(super) ratio: f64,
-    pub(super) queue_spans: usize,
-    pub(super) batch_spans: usize,
-    pub(super) delay: Duration,
-    pub(super) export_timeout: Duration,
-    pub(super) resource: Vec<KeyValue>,
+    pub(in crate::telemetry) endpoint: Option<String>,
+    pub(in crate::telemetry) protocol: Protocol,
+    pub(in crate::telemetry) sampler: SamplerKind,
+    pub(in crate::telemetry) ratio: f64,
+    pub(in crate::telemetry) queue_spans: usize,
+    pub(in crate::telemetry) batch_spans: usize,
+    pub(in crate::telemetry) delay: Duration,
+    pub(in crate::telemetry) export_timeout: Duration,
+    pub(in crate::telemetry) resource: Vec<KeyValue>,
 }
 
 impl Settings {
     /// The configuration under the environment.
-    pub(super) fn resolve(config: &TracesConfig, service: &Service<'_>, env: Env<'_>) -> Result<Self, TraceError> {
+    pub(in crate::telemetry) fn resolve(
+        config: &TracesConfig,
+        service: &Service<'_>,
+        env: Env<'_>,
+    ) -> Result<Self, TraceError> {
         // The specification: an empty variable is an unset one.
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
         let protocol = protocol(config, &env);

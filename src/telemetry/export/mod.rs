@@ -5,6 +5,14 @@
 //! collector did not take its batch in time, or because the deadline of the shutdown passed. (A collector that takes a
 //! batch and rejects part of it says so in its own metrics; the SDK does not hand us the number.)
 
+mod settings;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use settings::{Env, Settings};
+pub use settings::{Protocol, Service, TraceError, TracesConfig};
+
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,14 +27,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::settings::{Protocol, Settings, TraceError};
-
 /// Threads of the exporter's runtime: one sends while the other serves the connection's reads.
 const THREADS: usize = 2;
 /// Flushes that may wait at once; more are refused.
 const FLUSHES_MAX: usize = 8;
 /// What a shutdown allows past its deadline for the task to count what is left.
-const COUNTING: Duration = Duration::from_millis(500);
+const COUNTING: Duration = Duration::from_secs(2);
 
 /// The sending end of the queue and the owner of the exporter's threads.
 #[derive(Debug)]

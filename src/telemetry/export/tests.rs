@@ -20,9 +20,9 @@ use uuid::Uuid;
 
 use std::sync::Arc;
 
-use super::*;
 use crate::exchange::{Exchange, Outcome, Payload, Prediction};
 use crate::lineage::{Document, Identity};
+use crate::telemetry::*;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const SERVICE: Service<'_> = Service { deployment: "fraud-prod", instance: "fraud-prod-7c9d" };

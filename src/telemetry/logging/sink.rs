@@ -149,10 +149,10 @@ pub(super) mod tests {
 
     /// Where a test reads what was written.
     #[derive(Clone, Debug, Default)]
-    pub(in super::super) struct Captured(Arc<Mutex<Vec<u8>>>);
+    pub(in crate::telemetry::logging) struct Captured(Arc<Mutex<Vec<u8>>>);
 
     impl Captured {
-        pub(in super::super) fn text(&self) -> String {
+        pub(in crate::telemetry::logging) fn text(&self) -> String {
             String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
         }
     }
@@ -168,7 +168,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in super::super) fn counter() -> IntCounter {
+    pub(in crate::telemetry::logging) fn counter() -> IntCounter {
         crate::telemetry::Metrics::new().telemetry_dropped.with_label_values(&["logs"])
     }
 
