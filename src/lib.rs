@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` is the map of the house; a request's way reads from top to bottom in [`proxy`].
 
 pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod exchange;
 pub mod lineage;

@@ -37,7 +37,7 @@ pub mod ledger {
         /// Bytes of a segment file.
         pub segment_size: Size,
         /// Entries in the queue.
-        pub queue_entries: usize,
+        pub queue_entries: u64,
         /// Bytes in the queue.
         pub queue_bytes: Size,
         /// The largest answer that is held.
@@ -47,15 +47,26 @@ pub mod ledger {
     impl Default for Config {
         fn default() -> Self {
             Self {
-                dir: PathBuf::from("touchmark-data"),
+                dir: PathBuf::from("./touchmark-data"),
                 durability: Durability::default(),
                 on_failure: OnFailure::default(),
                 sync_interval: Period::secs(1),
                 segment_size: Size(64 << 20),
-                queue_entries: 8192,
+                queue_entries: 65_536,
                 queue_bytes: Size(64 << 20),
                 hold_limit: Size(64 << 10),
             }
+        }
+    }
+
+    impl Config {
+        /// Everything that is wrong by meaning, as `key: problem`.
+        pub fn problems(&self) -> Vec<String> {
+            let mut problems = Vec::new();
+            if self.sync_interval.limit().is_none() {
+                problems.push("ledger.sync_interval: 0s would never sync, take 1s".to_owned());
+            }
+            problems
         }
     }
 }
@@ -70,19 +81,53 @@ pub mod telemetry {
     pub struct Config {
         /// Log lines.
         pub log: LogConfig,
+        /// Spans.
+        pub traces: TracesConfig,
     }
 
     /// `telemetry.log`
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(default, deny_unknown_fields)]
     pub struct LogConfig {
-        /// Filter.
+        /// Format.
+        pub format: String,
+        /// Level.
         pub level: String,
+        /// Which predictions get a line.
+        pub predictions: String,
     }
 
     impl Default for LogConfig {
         fn default() -> Self {
-            Self { level: "info".to_owned() }
+            Self { format: "json".to_owned(), level: "info".to_owned(), predictions: "failed".to_owned() }
+        }
+    }
+
+    /// `telemetry.traces`
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct TracesConfig {
+        /// The collector.
+        pub endpoint: Option<String>,
+        /// How spans travel.
+        pub protocol: String,
+        /// Which traces are exported.
+        pub sampler: String,
+        /// The share that is kept.
+        pub ratio: f64,
+        /// Whether spans carry the input's hash.
+        pub input_hash: bool,
+    }
+
+    impl Default for TracesConfig {
+        fn default() -> Self {
+            Self {
+                endpoint: None,
+                protocol: "grpc".to_owned(),
+                sampler: "parentbased_traceidratio".to_owned(),
+                ratio: 0.01,
+                input_hash: false,
+            }
         }
     }
 }

@@ -10,12 +10,12 @@ use http::Uri;
 use super::Config;
 use crate::lineage;
 use crate::proxy::{self, BackendConfig, UpstreamProtocol};
-use crate::units::{Period, Size};
+use crate::units::Size;
 
 /// Places in the ledger's queue that one call in flight reserves: its `begin` and its `prediction`.
-const PLACES_PER_CALL: usize = 2;
+const PLACES_PER_CALL: u64 = 2;
 /// Places beside them, so that a group that is just being written does not stop the next calls.
-const PLACES_FOR_A_GROUP: usize = 64;
+const PLACES_FOR_A_GROUP: u64 = 64;
 /// Bytes of a name that stands in every entry.
 const NAME_LEN_MAX: usize = 128;
 /// Worker threads beyond which there is surely a mistake.
@@ -147,25 +147,23 @@ fn models(backend_key: &str, backend: &BackendConfig, report: &mut Problems) {
 }
 
 fn ledger(config: &Config, report: &mut Problems) {
-    let ledger = &config.ledger;
-    let wanted = config.proxy.inflight.saturating_mul(PLACES_PER_CALL).saturating_add(PLACES_FOR_A_GROUP);
-    if ledger.queue_entries < wanted {
+    for problem in config.ledger.problems() {
+        let (key, problem) = problem.split_once(": ").unwrap_or(("ledger", &problem));
+        wrong(report, key, problem);
+    }
+    if config.ledger.dir.as_os_str().is_empty() {
+        wrong(report, "ledger.dir", "must not be empty");
+    }
+    let inflight = config.proxy.inflight as u64;
+    let wanted = inflight.saturating_mul(PLACES_PER_CALL).saturating_add(PLACES_FOR_A_GROUP);
+    if config.ledger.queue_entries < wanted {
         let problem = format!(
-            "{} is too few for proxy.inflight {}: each call reserves {PLACES_PER_CALL} places and a group takes \
-             {PLACES_FOR_A_GROUP}, so write {wanted} or more",
-            ledger.queue_entries, config.proxy.inflight
+            "{} is too few for proxy.inflight {inflight}: each call reserves {PLACES_PER_CALL} places and a group \
+             takes {PLACES_FOR_A_GROUP}, so write {wanted} or more",
+            config.ledger.queue_entries
         );
         wrong(report, "ledger.queue_entries", problem);
     }
-    if ledger.dir.as_os_str().is_empty() {
-        wrong(report, "ledger.dir", "must not be empty");
-    }
-    let period = |key: &str, value: Period, report: &mut Problems| {
-        if value.limit().is_none() {
-            wrong(report, key, "must be more than 0s");
-        }
-    };
-    period("ledger.sync_interval", ledger.sync_interval, report);
 }
 
 /// A name that stands in entries, metrics and spans.

@@ -106,7 +106,7 @@ fn everything_wrong_by_meaning_is_said_at_once() {
 deployment: {name: fraud prod}
 proxy: {inflight: 8192, limitz: {}, timeouts: {head: 0s}}
 admin: {listen: 127.0.0.1:8080}
-ledger: {sync_interval: 0s}
+ledger: {sync_interval: 0s, queue_entries: 8192}
 backends:
 - name: a
   url: https://models:443
@@ -133,8 +133,8 @@ backends:
             "c.yaml:12:8: backends[1].url: '…@host/path' must not hold a user name or password: write http://HOST:PORT",
             "c.yaml:13:13: backends[1].grpc_url: 'http://host:grpc' has a wrong port: write http://HOST:PORT",
             "c.yaml:13:13: backends[1].grpc_url: gRPC needs HTTP/2: remove it, or set protocol to auto",
-            "c.yaml:4:9: ledger.queue_entries: 8192 is too few for proxy.inflight 8192: each call reserves 2 places and a group takes 64, so write 16448 or more",
-            "c.yaml:4:25: ledger.sync_interval: must be more than 0s",
+            "c.yaml:4:25: ledger.sync_interval: 0s would never sync, take 1s",
+            "c.yaml:4:44: ledger.queue_entries: 8192 is too few for proxy.inflight 8192: each call reserves 2 places and a group takes 64, so write 16448 or more",
             "c.yaml:3:17: admin.listen: is proxy.listen too: choose another port",
         ]
     );
