@@ -75,7 +75,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Status {
     };
     let mut output = Output::new();
     let result = match cli.command {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(&args),
         Command::Demo(args) => demo::run(&args, &mut output),
         Command::Check(args) => check::run(&args, &mut output),
         Command::Audit(args) => audit::run(args, &mut output),

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{Status, standins};
+use super::Status;
+use crate::app::{self, Ended};
 use crate::config::Source;
 use crate::lineage::{DatasetId, ModelId};
 
@@ -60,11 +61,11 @@ impl Args {
     }
 }
 
-pub(super) fn run(args: Args) -> Result<Status> {
+pub(super) fn run(args: &Args) -> Result<Status> {
     let source = args.source();
     let config = source.load()?;
-    drop(args);
-    // The composition root takes over here: `crate::app::serve(config, source)`.
-    standins::serve(config, source)?;
-    Ok(Status::Done)
+    Ok(match app::serve(config, &source)? {
+        Ended::InOrder => Status::Done,
+        Ended::AtOnce => Status::Failed,
+    })
 }
