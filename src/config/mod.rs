@@ -11,8 +11,10 @@ mod load;
 mod node;
 pub mod standins;
 mod validate;
+mod watch;
 
 pub use load::{ConfigError, Problem, Source};
+pub use watch::{Cause, Change, ReloadError, Watch, WatchError, reload};
 
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 //! Pure: no file, no socket. Whether an address can be bound or a folder written shows at the start; whether an
 //! address may be exposed without authentication is for `admin` to say.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use http::Uri;
 
@@ -92,6 +92,7 @@ fn backends(backends: &[BackendConfig], report: &mut Problems) {
         wrong(report, "backends", "none: name a model server here, or with --upstream URL --model NAME@VERSION");
     }
     let mut names = HashSet::new();
+    let mut documents = HashMap::new();
     for (index, backend) in backends.iter().enumerate() {
         let key = format!("backends[{index}]");
         name(&format!("{key}.name"), &backend.name, report);
@@ -109,6 +110,7 @@ fn backends(backends: &[BackendConfig], report: &mut Problems) {
             wrong(report, format!("{key}.health.eject"), "must be more than 0s: set failures to 0 to switch it off");
         }
         models(&key, backend, report);
+        lineages(&key, backend, &mut documents, report);
     }
     if !backends.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
         wrong(report, "backends", "every weight is 0: no call would be served");
@@ -137,10 +139,31 @@ fn models(backend_key: &str, backend: &BackendConfig, report: &mut Problems) {
         {
             wrong(report, format!("{key}.decision"), format!("'{decision}' is no JSON pointer: begin with '/'"));
         }
-        if let Err(errors) = lineage::resolve(&model.declared()) {
-            for error in errors {
-                let key = if error.key.is_empty() { key.clone() } else { format!("{key}.{}", error.key) };
-                wrong(report, key, error.problem);
+    }
+}
+
+/// Where each model version was declared first, and by which document.
+type Documents<'a> = HashMap<(&'a str, &'a str), (String, [u8; 32])>;
+
+/// One model version has one lineage, whichever backend answers.
+fn lineages<'a>(backend_key: &str, backend: &'a BackendConfig, documents: &mut Documents<'a>, report: &mut Problems) {
+    for (index, model) in backend.models.iter().enumerate() {
+        let key = format!("{backend_key}.models[{index}]");
+        match lineage::resolve(&model.declared()) {
+            Ok(identity) => {
+                let digest = identity.document.digest;
+                let (first_key, first) =
+                    documents.entry((&model.name, &model.version)).or_insert_with(|| (key.clone(), digest));
+                if *first != digest {
+                    let problem = format!("is declared otherwise in {first_key}: one version has one lineage");
+                    wrong(report, key, problem);
+                }
+            }
+            Err(errors) => {
+                for error in errors {
+                    let key = if error.key.is_empty() { key.clone() } else { format!("{key}.{}", error.key) };
+                    wrong(report, key, error.problem);
+                }
             }
         }
     }

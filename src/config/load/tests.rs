@@ -172,3 +172,47 @@ fn a_missing_file_is_named() {
     assert!(matches!(error, ConfigError::Read { .. }));
     assert!(error.to_string().starts_with("/nonexistent/touchmark.yaml: No such file"));
 }
+
+#[test]
+fn one_version_has_one_lineage() {
+    let text = "\
+backends:
+- {name: a, url: http://a, models: [{name: m, version: v1, datasets: [d@v1]}]}
+- {name: b, url: http://b, models: [{name: m, version: v1, datasets: [d@v1]}]}
+- {name: c, url: http://c, models: [{name: m, version: v1, datasets: [d@v2]}]}
+";
+    assert_eq!(
+        errors(text),
+        [
+            "c.yaml:4:37: backends[2].models[0]: is declared otherwise in backends[0].models[0]: one version has one lineage"
+        ]
+    );
+}
+
+#[test]
+fn depth_and_aliases_are_bounded() {
+    for deep in ["[".repeat(200_000), "{a: ".repeat(100_000), "- ".repeat(100_000)] {
+        assert!(load(&deep, &[]).is_err());
+    }
+    let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..10 {
+        let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+        laughs = format!("{laughs}a{level}: &a{level} [{aliases}]\n");
+    }
+    assert!(load(&laughs, &[]).is_err());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_breaks_the_loader(text in "\\PC{0,80}", line in 0_usize..200, cut in 0_usize..60) {
+        let _any = load(&text, &[]);
+        let whole = concat!(include_str!("../../../config/touchmark.yaml"), "\n");
+        let mut lines: Vec<String> = whole.lines().map(str::to_owned).collect();
+        let place = line % lines.len();
+        let kept: String = lines[place].chars().take(cut).collect();
+        lines[place] = format!("{kept}{text}");
+        if let Err(error) = load(&lines.join("\n"), &[]) {
+            proptest::prop_assert!(!error.is_empty());
+        }
+    }
+}
