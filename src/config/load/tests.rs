@@ -69,7 +69,10 @@ fn flags_win_over_both_and_need_no_file() {
     assert_eq!(config.ledger.dir, PathBuf::from("/tmp/x"));
     assert_eq!(config.backends[0].url, "http://127.0.0.1:8000");
     assert_eq!(config.backends[0].models[0].datasets[0].namespace.as_deref(), Some("s3://lake"));
-    let error = Source::default().with("--listen", "proxy.listen", "8080").assemble("", &environment(&[]));
+    let error = Source::default()
+        .with_upstream("http://h", None, &[])
+        .with("--listen", "proxy.listen", "8080")
+        .assemble("", &environment(&[]));
     assert_eq!(error.unwrap_err().to_string(), "--listen: proxy.listen: '8080': invalid socket address syntax");
     assert_eq!(
         Source::default().assemble("", &environment(&[])).unwrap_err().to_string(),
@@ -96,8 +99,23 @@ fn wrong_types_and_unknown_keys_have_their_places() {
             "c.yaml:4:16: proxy.on_mismatch: unknown variant `stop`, expected `correct` or `warn`",
             "c.yaml:6:10: backend: unknown key: did you mean 'backends'?",
             "c.yaml:5:11: proxy.limitz: unknown key: did you mean 'limits'?",
+            "c.yaml:1:1: backends: none: name a model server here, or with --upstream URL --model NAME@VERSION",
         ]
     );
+}
+
+#[test]
+fn a_wrong_type_hides_nothing_and_invents_nothing() {
+    assert_eq!(
+        errors("proxy: {listen: 8080}\nbackends:\n- {name: a, url: http://h/x}\n- {name: b}\n"),
+        [
+            "c.yaml:1:17: proxy.listen: '8080': invalid socket address syntax",
+            "c.yaml:4:3: backends[1]: missing field `url`",
+            "c.yaml:3:18: backends[0].url: 'http://h/x' must not have a path or query, since requests keep their own: write http://HOST:PORT",
+        ]
+    );
+    // Not that there were none.
+    assert_eq!(errors("backends: [{name: b}]\n"), ["c.yaml:1:12: backends[0]: missing field `url`"]);
 }
 
 #[test]
