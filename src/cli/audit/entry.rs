@@ -105,7 +105,7 @@ pub(super) mod tests {
     pub(crate) const PREDICTION: &str = r#"{"v":1,"kind":"prediction","nonce":"00","id":"0192f0c1-7c4e-7a3b-8c11-2f6d0f3e9a10","time":"2026-11-20T17:29:01.123456Z","duration_us":2140,"deployment":"fraud-prod","instance":"pod","backend":"champion","protocol":"oip-rest","route":"/v2/models/{model}/infer","model":"fraud","version":"v1.2.3","version_source":"declared","datasets":["transactions@v2.0"],"lineage":"aa","input":{"bytes":812,"alg":"sha256","hash":"bb","type":"application/json"},"output":{"status":200,"bytes":141,"alg":"sha256","hash":"cc"},"decision":"a \"b\", c","outcome":"complete","trace":"dd","span":"ee","client_request_id":"=1+1"}"#;
 
     pub(crate) fn found(index: u64, entry: &str) -> Found {
-        Found { index, entry: entry.as_bytes().to_vec() }
+        Found { log: [0; 16], index, entry: entry.as_bytes().to_vec() }
     }
 
     fn printed(json: bool, entries: &[Found]) -> String {

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 
 use super::filter::Filter;
 use super::reader::Found;
-use super::{Data, entry};
+use super::{Data, Readable, entry};
 use crate::cli::{Status, output};
 
 /// The columns of CSV and where their values stand in an entry. Order is a contract: append only.
@@ -97,18 +97,18 @@ enum Format {
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
     let query = args.filter.query(None)?;
     let reader = args.data.open()?;
-    let entries = reader.find(&query).take(args.filter.limit.unwrap_or(usize::MAX));
+    let mut readable = Readable::new(reader.find(&query));
     let Some(path) = &args.output else {
-        write(entries, args.format, out)?;
-        return Ok(Status::Done);
+        write(&mut readable, args.format, out)?;
+        return Ok(readable.status());
     };
-    let count = whole(path, |file| write(entries, args.format, file))?;
+    let count = whole(path, |file| write(&mut readable, args.format, file))?;
     if args.json {
         writeln!(out, "{}", serde_json::json!({"file": path, "entries": count}))?;
     } else {
         output::note(&format!("{}: {count} entries", path.display()));
     }
-    Ok(Status::Done)
+    Ok(readable.status())
 }
 
 /// Writes a file beside its place and moves it there once it is whole and on the disk.
@@ -130,14 +130,13 @@ fn write_synced(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<u64>) 
     Ok(count)
 }
 
-fn write(entries: impl Iterator<Item = Result<Found>>, format: Format, out: &mut dyn Write) -> Result<u64> {
+fn write(entries: impl Iterator<Item = Found>, format: Format, out: &mut dyn Write) -> Result<u64> {
     if format == Format::Csv {
         let names = std::iter::once("index").chain(COLUMNS.iter().map(|(name, _)| *name));
         record(names.map(str::to_owned), out)?;
     }
     let mut count = 0;
     for found in entries {
-        let found = found?;
         match format {
             Format::Jsonl => entry::json_line(&found, out)?,
             Format::Csv => {
@@ -174,7 +173,7 @@ mod tests {
     fn written(format: Format) -> String {
         let entries = [found(3, PREDICTION), found(4, r#"{"v":1,"kind":"gap","count":2,"reason":"passed"}"#)];
         let mut out = Vec::new();
-        assert_eq!(write(entries.into_iter().map(Ok), format, &mut out).unwrap(), 2);
+        assert_eq!(write(entries.into_iter(), format, &mut out).unwrap(), 2);
         String::from_utf8(out).unwrap()
     }
 

@@ -11,12 +11,9 @@ use jiff::tz::TimeZone;
 use uuid::Uuid;
 
 use super::hash;
-use super::reader::Query;
+use super::reader::{Kind, Query};
 use crate::exchange::Outcome;
 use crate::units::Period;
-
-/// The kinds of entry (design of the ledger's format).
-const KINDS: [&str; 5] = ["prediction", "begin", "lineage", "lifecycle", "gap"];
 
 /// Which entries are meant: those that fit every flag.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -49,7 +46,7 @@ pub(super) struct Filter {
     #[arg(long, value_parser = Outcome::ALL.map(Outcome::as_str))]
     outcome: Option<String>,
     /// The kind of entry
-    #[arg(long, value_parser = KINDS)]
+    #[arg(long, value_parser = Kind::ALL.map(Kind::as_str))]
     kind: Option<String>,
     /// The earliest time: 2026-11-20T17:00:00Z, 2026-11-20 (UTC), or 2h (ago)
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -59,7 +56,7 @@ pub(super) struct Filter {
     to: Option<SystemTime>,
     /// At most so many entries
     #[arg(long, value_name = "COUNT")]
-    pub(super) limit: Option<usize>,
+    limit: Option<usize>,
 }
 
 /// Bytes as hexadecimal. A type of its own, since clap takes arrays for lists of values.
@@ -68,7 +65,7 @@ struct Hex<const LEN: usize>([u8; LEN]);
 
 impl Filter {
     /// The query, which reads the input where it is given itself.
-    pub(super) fn query(&self, kind_default: Option<&str>) -> Result<Query> {
+    pub(super) fn query(&self, kind_default: Option<Kind>) -> Result<Query> {
         let input = self.input.as_deref().map(|name| hash::file(name).with_context(|| name.to_owned())).transpose()?;
         let (mut model, mut version) = (self.model.clone(), self.version.clone());
         if version.is_none()
@@ -76,6 +73,7 @@ impl Filter {
         {
             (model, version) = (Some(name.to_owned()), Some(of_name.to_owned()));
         }
+        let kind = self.kind.as_deref().and_then(|name| Kind::ALL.into_iter().find(|kind| kind.as_str() == name));
         Ok(Query {
             input_hash: input.map(|hashed| hashed.sha256).or(self.input_hash.map(|hex| hex.0)),
             output_hash: self.output_hash.map(|hex| hex.0),
@@ -85,9 +83,10 @@ impl Filter {
             version,
             dataset: self.dataset.clone(),
             outcome: self.outcome.clone(),
-            kind: self.kind.clone().or_else(|| kind_default.map(str::to_owned)),
+            kind: kind.or(kind_default),
             from: self.from,
             to: self.to,
+            limit: self.limit,
         })
     }
 }
@@ -135,7 +134,7 @@ mod tests {
     fn query(line: &str) -> Result<Query, String> {
         let args = std::iter::once("x").chain(line.split_whitespace());
         let alone = Alone::try_parse_from(args).map_err(|error| error.to_string())?;
-        alone.filter.query(Some("prediction")).map_err(|error| format!("{error:#}"))
+        alone.filter.query(Some(Kind::Prediction)).map_err(|error| format!("{error:#}"))
     }
 
     #[test]
@@ -144,16 +143,17 @@ mod tests {
         let found = query(&format!(
             "--input-hash {hash} --output-hash sha256:{hash} --prediction 0192f0c1-7c4e-7a3b-8c11-2f6d0f3e9a10 --trace \
              4bf92f3577b34da6a3ce929d0e0e4736 --model fraud --version v1 --dataset s3://l/t@v2 --outcome timeout \
-             --kind begin --from 2026-11-20T17:00:00+01:00 --to 2026-11-21"
+             --kind begin --from 2026-11-20T17:00:00+01:00 --to 2026-11-21 --limit 3"
         ))
         .unwrap();
         assert_eq!(found.input_hash, Some([0xab; 32]));
         assert_eq!(found.output_hash, Some([0xab; 32]));
         assert_eq!(found.trace.unwrap()[..2], [0x4b, 0xf9]);
         assert_eq!((found.model.as_deref(), found.version.as_deref()), (Some("fraud"), Some("v1")));
-        assert_eq!((found.outcome.as_deref(), found.kind.as_deref()), (Some("timeout"), Some("begin")));
+        assert_eq!((found.outcome.as_deref(), found.kind), (Some("timeout"), Some(Kind::Begin)));
         assert_eq!(found.from, Some(UNIX_EPOCH + Duration::from_hours(498_664)));
         assert_eq!(found.to, Some(UNIX_EPOCH + Duration::from_hours(498_672)));
+        assert_eq!(found.limit, Some(3));
         assert!(found.prediction.is_some() && found.dataset.is_some());
     }
 
@@ -161,7 +161,7 @@ mod tests {
     fn a_model_may_bring_its_version() {
         let found = query("--model team@corp@v1").unwrap();
         assert_eq!((found.model.as_deref(), found.version.as_deref()), (Some("team@corp"), Some("v1")));
-        assert_eq!(found.kind.as_deref(), Some("prediction"));
+        assert_eq!(found.kind, Some(Kind::Prediction));
     }
 
     #[test]

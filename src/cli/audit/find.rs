@@ -4,10 +4,10 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use super::Data;
 use super::entry::Listing;
 use super::filter::Filter;
-use super::reader::Found;
+use super::reader::Kind;
+use super::{Data, Readable};
 use crate::cli::{Status, output};
 
 /// `touchmark audit find`
@@ -23,53 +23,20 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
-    let query = args.filter.query(Some("prediction"))?;
+    let query = args.filter.query(Some(Kind::Prediction))?;
     let reader = args.data.open()?;
-    let count = list(reader.find(&query), args.filter.limit, args.json, out)?;
-    if count == 0 {
+    let mut readable = Readable::new(reader.find(&query));
+    let mut listing = Listing::new(args.json);
+    let mut count: u64 = 0;
+    for found in &mut readable {
+        listing.print(&found, out)?;
+        count += 1;
+    }
+    listing.end(out)?;
+    let status = readable.status();
+    if count == 0 && status == Status::Done {
         output::note("nothing found");
         return Ok(Status::Negative);
     }
-    Ok(Status::Done)
-}
-
-/// Prints entries and counts them. Those before an error are printed.
-fn list(
-    entries: impl Iterator<Item = Result<Found>>,
-    limit: Option<usize>,
-    json: bool,
-    out: &mut dyn Write,
-) -> Result<usize> {
-    let mut listing = Listing::new(json);
-    let mut count = 0;
-    let mut failed = None;
-    for found in entries.take(limit.unwrap_or(usize::MAX)) {
-        match found {
-            Ok(found) => {
-                listing.print(&found, out)?;
-                count += 1;
-            }
-            Err(error) => {
-                failed = Some(error);
-                break;
-            }
-        }
-    }
-    listing.end(out)?;
-    failed.map_or(Ok(count), Err)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::entry::tests::{PREDICTION, found};
-    use super::*;
-
-    #[test]
-    fn what_was_found_before_an_error_is_printed() {
-        let entries = || [Ok(found(1, PREDICTION)), Ok(found(2, PREDICTION)), Err(anyhow::anyhow!("damaged"))];
-        let mut out = Vec::new();
-        assert!(list(entries().into_iter(), None, true, &mut out).is_err());
-        assert_eq!(String::from_utf8(out).unwrap().lines().count(), 2);
-        assert_eq!(list(entries().into_iter(), Some(2), true, &mut Vec::new()).unwrap(), 2);
-    }
+    Ok(status)
 }

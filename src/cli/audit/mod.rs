@@ -18,9 +18,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Subcommand;
 
-use super::Status;
+use super::{Status, output};
 use crate::config::Source;
-use reader::Reader;
+use reader::{Found, Reader};
 
 /// `touchmark audit …`
 #[derive(Debug, clap::Args)]
@@ -61,7 +61,7 @@ impl Data {
             Some(dir) => dir.clone(),
             None => source.ledger_dir()?,
         };
-        Reader::open(&dir)
+        Ok(Reader::open(&dir)?)
     }
 }
 
@@ -72,5 +72,64 @@ pub(super) fn run(args: Args, out: &mut dyn Write) -> Result<Status> {
         Command::Tail(args) => tail::run(&args, out),
         Command::Export(args) => export::run(&args, out),
         Command::Hash(args) => hash::run(&args, out),
+    }
+}
+
+/// The entries that can be read. Damage between them is said at once, and makes the command fail at its end: what is
+/// whole is given, and a missing entry is never silent.
+#[derive(Debug)]
+struct Readable<I> {
+    entries: I,
+    damaged: bool,
+}
+
+impl<I, E> Readable<I>
+where
+    I: Iterator<Item = Result<Found, E>>,
+    E: Into<anyhow::Error>,
+{
+    fn new(entries: I) -> Self {
+        Self { entries, damaged: false }
+    }
+
+    fn status(&self) -> Status {
+        if self.damaged { Status::Failed } else { Status::Done }
+    }
+}
+
+impl<I, E> Iterator for Readable<I>
+where
+    I: Iterator<Item = Result<Found, E>>,
+    E: Into<anyhow::Error>,
+{
+    type Item = Found;
+
+    fn next(&mut self) -> Option<Found> {
+        loop {
+            match self.entries.next()? {
+                Ok(found) => return Some(found),
+                Err(error) => {
+                    output::error(&error.into());
+                    self.damaged = true;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::entry::tests::found;
+    use super::*;
+
+    #[test]
+    fn damage_hides_nothing_and_fails_at_the_end() {
+        let entries = [Ok(found(1, "{}")), Err(anyhow::anyhow!("damaged at byte 7")), Ok(found(3, "{}"))];
+        let mut readable = Readable::new(entries.into_iter());
+        let indices: Vec<_> = readable.by_ref().map(|found| found.index).collect();
+        assert_eq!(indices, [1, 3]);
+        assert_eq!(readable.status(), Status::Failed);
+        let mut whole = Readable::new([Ok::<_, anyhow::Error>(found(1, "{}"))].into_iter());
+        assert_eq!((whole.by_ref().count(), whole.status()), (1, Status::Done));
     }
 }

@@ -1,66 +1,92 @@
-//! The one place where the command line meets the ledger's reader.
+//! What the ledger's reader will give, under its names: merging replaces this file's types by
+//! `use crate::ledger::{Kind, read::{Found, Follow, Query, Reader}}`.
 
+use std::io;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use anyhow::Result;
 use uuid::Uuid;
 
-/// Which entries are meant: those that fit everything that is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Query {
-    /// SHA-256 of the input.
-    pub(super) input_hash: Option<[u8; 32]>,
-    /// SHA-256 of the output.
-    pub(super) output_hash: Option<[u8; 32]>,
-    /// The prediction's id.
-    pub(super) prediction: Option<Uuid>,
-    /// The W3C trace id.
-    pub(super) trace: Option<[u8; 16]>,
-    /// The model's name.
-    pub(super) model: Option<String>,
-    /// The model's version.
-    pub(super) version: Option<String>,
-    /// A dataset, as it stands in `datasets`.
-    pub(super) dataset: Option<String>,
-    /// The outcome.
-    pub(super) outcome: Option<String>,
-    /// The kind; `None` is every one.
-    pub(super) kind: Option<String>,
-    /// The earliest time.
-    pub(super) from: Option<SystemTime>,
-    /// The time before which.
-    pub(super) to: Option<SystemTime>,
+/// Which entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Prediction,
+    Begin,
+    Lineage,
+    Lifecycle,
+    Gap,
 }
 
-/// An entry and its place in the ledger.
+impl Kind {
+    /// Every kind.
+    pub(super) const ALL: [Self; 5] = [Self::Prediction, Self::Begin, Self::Lineage, Self::Lifecycle, Self::Gap];
+
+    /// The name in entries.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Prediction => "prediction",
+            Self::Begin => "begin",
+            Self::Lineage => "lineage",
+            Self::Lifecycle => "lifecycle",
+            Self::Gap => "gap",
+        }
+    }
+}
+
+/// Which entries are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Query {
+    pub(super) input_hash: Option<[u8; 32]>,
+    pub(super) output_hash: Option<[u8; 32]>,
+    pub(super) prediction: Option<Uuid>,
+    pub(super) trace: Option<[u8; 16]>,
+    pub(super) model: Option<String>,
+    pub(super) version: Option<String>,
+    pub(super) dataset: Option<String>,
+    pub(super) outcome: Option<String>,
+    pub(super) kind: Option<Kind>,
+    pub(super) from: Option<SystemTime>,
+    pub(super) to: Option<SystemTime>,
+    pub(super) limit: Option<usize>,
+}
+
+/// An entry and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
-    /// The place, from 0.
+    pub(super) log: [u8; 16],
     pub(super) index: u64,
-    /// The entry's bytes: a JSON object.
     pub(super) entry: Vec<u8>,
 }
 
-/// A ledger's files, read while others write.
+/// A ledger, open for reading.
 #[derive(Debug)]
 pub(super) struct Reader {}
 
 impl Reader {
-    /// Opens the ledger under a data directory.
-    pub(super) fn open(dir: &Path) -> Result<Self> {
-        anyhow::bail!("{}: the ledger's reader is not wired yet", dir.display())
+    pub(super) fn open(dir: &Path) -> Result<Self, io::Error> {
+        Err(io::Error::other(format!("{}: the ledger's reader is not wired yet", dir.display())))
     }
 
-    /// The entries that fit, oldest first.
-    #[expect(clippy::unused_self, reason = "the ledger's reader comes here")]
-    pub(super) fn find(&self, _query: &Query) -> impl Iterator<Item = Result<Found>> {
+    #[expect(clippy::unused_self, reason = "a stand-in")]
+    pub(super) fn find(&self, _query: &Query) -> impl Iterator<Item = Result<Found, io::Error>> {
         std::iter::empty()
     }
 
-    /// The entries from an index on, waiting for those to come, for ever.
-    #[expect(clippy::unused_self, reason = "the ledger's reader comes here")]
-    pub(super) fn follow(&self, _from: u64) -> impl Iterator<Item = Result<Found>> {
-        std::iter::empty()
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "a stand-in")]
+    pub(super) fn follow(&self, _query: &Query, _from: Option<u64>) -> Result<Follow, io::Error> {
+        Ok(Follow {})
+    }
+}
+
+/// Entries as they are written.
+#[derive(Debug)]
+pub(super) struct Follow {}
+
+impl Follow {
+    pub(super) const INTERVAL: Duration = Duration::from_millis(200);
+
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "a stand-in")]
+    pub(super) fn poll(&mut self) -> Result<Option<Found>, io::Error> {
+        Ok(None)
     }
 }

@@ -5,8 +5,8 @@ use std::io::Write;
 use anyhow::Result;
 use uuid::Uuid;
 
-use super::reader::{Found, Query};
-use super::{Data, entry};
+use super::reader::{Found, Kind, Query};
+use super::{Data, Readable, entry};
 use crate::cli::{Status, output};
 
 /// `touchmark audit show ID`
@@ -25,24 +25,26 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
     let reader = args.data.open()?;
     let query = Query { prediction: Some(args.id), ..Query::default() };
-    let mut entries: Vec<Found> = reader.find(&query).collect::<Result<_>>()?;
-    if entries.is_empty() {
+    let mut readable = Readable::new(reader.find(&query));
+    let mut entries: Vec<Found> = readable.by_ref().collect();
+    let mut status = readable.status();
+    if let Some(last) = entries.last() {
+        let digest = entry::text(&entry::parse(last)?, "/lineage");
+        let query = Query { kind: Some(Kind::Lineage), ..Query::default() };
+        let mut documents = Readable::new(reader.find(&query));
+        let document = documents
+            .by_ref()
+            .find(|found| entry::parse(found).is_ok_and(|entry| entry::text(&entry, "/digest") == digest));
+        entries.extend(document);
+        status = if status == Status::Done { documents.status() } else { status };
+    } else if status == Status::Done {
         output::note(&format!("prediction:{} is not in the ledger", args.id));
         return Ok(Status::Negative);
-    }
-    if let Some(digest) = entries.last().map(entry::parse).transpose()?.map(|last| entry::text(&last, "/lineage")) {
-        let lineages = Query { kind: Some("lineage".to_owned()), ..Query::default() };
-        let document = reader.find(&lineages).find(|found| {
-            let named =
-                found.as_ref().map(|found| entry::parse(found).is_ok_and(|it| entry::text(&it, "/digest") == digest));
-            named.unwrap_or(true)
-        });
-        entries.extend(document.transpose()?);
     }
     for found in &entries {
         print(found, args.json, out)?;
     }
-    Ok(Status::Done)
+    Ok(status)
 }
 
 /// Takes what reports say, too.

@@ -5,9 +5,9 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use super::Data;
 use super::entry::Listing;
-use super::reader::{Found, Query};
+use super::reader::{Follow, Found, Query};
+use super::{Data, Readable};
 use crate::cli::Status;
 
 /// Entries kept in memory at most: at 64 KiB each, 640 MiB in the very worst case.
@@ -31,35 +31,55 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
     let reader = args.data.open()?;
-    let (last, next) = last(reader.find(&Query::default()), args.lines)?;
+    let query = Query::default();
+    // Begun before the end is looked for, so that nothing falls between; what comes twice is passed over.
+    let follow = args.follow.then(|| reader.follow(&query, None)).transpose()?;
+    let mut readable = Readable::new(reader.find(&query));
+    let last = last(&mut readable, args.lines);
     let mut listing = Listing::new(args.json);
-    for found in &last {
+    for found in &last.kept {
         listing.print(found, out)?;
     }
-    if args.follow {
-        listing.flush(out)?;
-        for found in reader.follow(next) {
-            listing.print(&found?, out)?;
-            listing.flush(out)?;
+    let Some(mut follow) = follow else {
+        listing.end(out)?;
+        return Ok(readable.status());
+    };
+    listing.flush(out)?;
+    loop {
+        match follow.poll()? {
+            Some(found) if last.has(&found) => {}
+            Some(found) => listing.print(&found, out)?,
+            None => {
+                listing.flush(out)?;
+                std::thread::sleep(Follow::INTERVAL);
+            }
         }
     }
-    listing.end(out)?;
-    Ok(Status::Done)
 }
 
-/// The last entries, and the index after them.
-fn last(entries: impl Iterator<Item = Result<Found>>, count: u64) -> Result<(VecDeque<Found>, u64)> {
-    let mut last = VecDeque::new();
-    let mut next = 0;
+/// The last entries, and where they end.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Last {
+    kept: VecDeque<Found>,
+    end: Option<([u8; 16], u64)>,
+}
+
+impl Last {
+    fn has(&self, found: &Found) -> bool {
+        self.end.is_some_and(|(log, index)| log == found.log && found.index <= index)
+    }
+}
+
+fn last(entries: impl Iterator<Item = Found>, count: u64) -> Last {
+    let mut last = Last::default();
     for found in entries {
-        let found = found?;
-        next = found.index + 1;
-        last.push_back(found);
-        if last.len() as u64 > count {
-            last.pop_front();
+        last.end = Some((found.log, found.index));
+        last.kept.push_back(found);
+        if last.kept.len() as u64 > count {
+            last.kept.pop_front();
         }
     }
-    Ok((last, next))
+    last
 }
 
 #[cfg(test)]
@@ -68,11 +88,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_ones_are_kept() {
-        let entries = || (0..9).map(|index| Ok(found(index, "{}")));
-        let (kept, next) = last(entries(), 3).unwrap();
-        assert_eq!(kept.iter().map(|found| found.index).collect::<Vec<_>>(), [6, 7, 8]);
-        assert_eq!(next, 9);
-        assert_eq!(last(entries(), 0).unwrap(), (VecDeque::new(), 9));
+    fn the_last_ones_are_kept_and_known() {
+        let entries = || (0..9).map(|index| found(index, "{}"));
+        let kept = last(entries(), 3);
+        assert_eq!(kept.kept.iter().map(|found| found.index).collect::<Vec<_>>(), [6, 7, 8]);
+        assert!(kept.has(&found(8, "{}")) && !kept.has(&found(9, "{}")));
+        assert!(!kept.has(&Found { log: [1; 16], ..found(8, "{}") }));
+        let none = last(entries(), 0);
+        assert!(none.kept.is_empty() && none.has(&found(8, "{}")));
+        assert_eq!(last(std::iter::empty(), 3), Last::default());
     }
 }

@@ -131,8 +131,10 @@ impl Source {
             config
         });
         if let Some(config) = &config {
-            let wrong = validate::validate(config);
-            problems.extend(wrong.into_iter().map(|(key, problem)| self.problem(&root, &Path::parse(&key), problem)));
+            // Where a value was wrong its default stands, which nobody wrote.
+            let wrong = validate::validate(config).into_iter().map(|(key, problem)| (Path::parse(&key), problem));
+            let wrong = wrong.filter(|(path, _)| !root.is_wrong_about(path));
+            problems.extend(wrong.map(|(path, problem)| self.problem(&root, &path, problem)));
         }
         match config {
             Some(config) if problems.is_empty() => Ok(config),
