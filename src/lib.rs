@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` is the map of the house; a request's way reads from top to bottom in [`proxy`].
 
 pub mod exchange;
+pub mod ledger;
 pub mod lineage;
 pub mod telemetry;
 pub mod units;
