@@ -14,7 +14,7 @@ use crate::ledger::indexer::Indexer;
 use crate::ledger::json::Clock;
 use crate::ledger::segment::{File, SPARE_NAME};
 use crate::ledger::tail::{Done, Stuck, Synced, Tail, create_spare};
-use crate::ledger::writer::{Pending, Shared, State, Submission, nonce, note, take};
+use crate::ledger::writer::{Keeping, Pending, Shared, State, Submission, nonce, note, take};
 
 /// The longest between two looks at gauges, gaps and the spare segment.
 const TICK_MAX: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ impl Keeper {
             } else if failing && now >= self.retry {
                 self.try_again(&shared, pending)
             } else if !failing && self.has_work(&pending) {
-                let pending = self.linger(&shared, pending);
+                let pending = Self::linger(&shared, pending);
                 self.drain(&shared, pending)
             } else if !failing && now >= self.due {
                 self.tick(&shared, pending)
@@ -73,7 +73,7 @@ impl Keeper {
     }
 
     /// Under `queue`, lets entries gather unless many have.
-    fn linger<'a>(&self, shared: &'a Shared, pending: Guard<'a>) -> Guard<'a> {
+    fn linger<'a>(shared: &'a Shared, pending: Guard<'a>) -> Guard<'a> {
         if shared.config.durability != Durability::Queue || pending.attention || pending.closing {
             return pending;
         }
@@ -84,12 +84,12 @@ impl Keeper {
     fn claim<'a>(&mut self, shared: &'a Shared, mut pending: Guard<'a>) -> (Guard<'a>, Box<Tail>) {
         loop {
             if let Some(mut tail) = pending.tail.take() {
-                pending.claimed = false;
+                pending.keeper = Keeping::Busy;
                 tail.synced = pending.synced;
                 tail.set_spare(self.spare.take());
                 return (pending, tail);
             }
-            pending.claimed = true;
+            pending.keeper = Keeping::Claiming;
             pending = shared.wake.wait(pending).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
     }
@@ -343,6 +343,7 @@ impl Keeper {
         let failed = (!pending.reason.is_empty()).then(|| io::Error::other(std::mem::take(&mut pending.reason)));
         drop(pending);
         let result = failed.map_or_else(|| tail.seal(true), Err);
+        note(&mut shared.lock(), &tail);
         if result.is_ok() {
             self.indexer.add(tail.first);
         }
@@ -364,9 +365,9 @@ fn renumber(pending: &mut Pending, tail: &Tail) {
 }
 
 fn sleep<'a>(shared: &'a Shared, mut pending: Guard<'a>, time: Duration) -> Guard<'a> {
-    pending.idle = true;
+    pending.keeper = Keeping::Idle;
     pending = wait(shared, pending, time);
-    pending.idle = false;
+    pending.keeper = Keeping::Busy;
     pending
 }
 

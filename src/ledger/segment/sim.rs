@@ -131,6 +131,20 @@ impl Sim {
         disk.inodes[inode].durable = disk.inodes[inode].now.clone();
     }
 
+    /// Where a file's last byte that is not zero ends.
+    pub(crate) fn data_end(&self, name: &str) -> usize {
+        let disk = self.disk();
+        let bytes = &disk.inodes[disk.names[name]].now;
+        bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1)
+    }
+
+    /// Zeroes a file from a byte on.
+    pub(crate) fn zero_from(&self, name: &str, at: usize) {
+        let mut disk = self.disk();
+        let inode = disk.names[name];
+        disk.inodes[inode].now[at..].fill(0);
+    }
+
     fn disk(&self) -> MutexGuard<'_, Disk> {
         self.0.lock().unwrap()
     }
