@@ -19,7 +19,7 @@ use crate::ledger::writer::{Keeping, Pending, Shared, State, Submission, nonce, 
 /// The longest between two looks at gauges, gaps and the spare segment.
 const TICK_MAX: Duration = Duration::from_secs(1);
 /// Between two attempts to open a new segment while the ledger fails.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_secs(1) };
 /// How long the keeper waits under `queue` for entries to gather: what a crash may cost, and what saves wake-ups.
 const LINGER: Duration = Duration::from_millis(2);
 
@@ -157,28 +157,30 @@ impl Keeper {
         }
     }
 
-    /// Goes on in a new segment: after a full one, or in the place of a poisoned one.
+    /// Goes on in a new segment: after a full one, or in the place of a poisoned one. One failure on the way is
+    /// borne: what it broke is left behind too.
     fn mend(&mut self, tail: &mut Tail) -> io::Result<()> {
-        if !tail.poisoned {
-            match tail.rotate() {
-                Ok(done) => {
-                    self.finished(done, tail);
-                    if tail.group.is_empty() {
-                        return Ok(());
-                    }
-                    match self.write(tail) {
-                        Ok(()) => return Ok(()),
-                        Err(Stuck::Full) => return Err(io::Error::other("a new segment took no entries")),
-                        Err(Stuck::Io(error)) => tracing::error!(%error, "writing a new segment failed"),
-                    }
-                }
-                Err(error) if !tail.poisoned => return Err(error),
-                Err(error) => tracing::error!(%error, segment = tail.first, "sealing a segment failed; it is given up"),
-            }
+        self.move_on(tail).or_else(|error| {
+            tracing::error!(%error, segment = tail.first, "a new ledger segment could not be begun; trying once more");
+            self.move_on(tail)
+        })
+    }
+
+    fn move_on(&mut self, tail: &mut Tail) -> io::Result<()> {
+        if tail.poisoned {
+            let done = tail.replace()?;
+            self.finished(done, tail);
+            return Ok(());
         }
-        let done = tail.replace()?;
+        let done = tail.rotate()?;
         self.finished(done, tail);
-        Ok(())
+        if tail.group.is_empty() {
+            return Ok(());
+        }
+        self.write(tail).map_err(|stuck| match stuck {
+            Stuck::Full => io::Error::other("a new segment took no entries"),
+            Stuck::Io(error) => error,
+        })
     }
 
     fn finished(&mut self, done: Done, tail: &Tail) {

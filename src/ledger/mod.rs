@@ -267,7 +267,7 @@ impl Ledger {
         Status {
             state,
             log: String::from_utf8_lossy(&log).into_owned(),
-            size: pending.written.size,
+            size: self.inner.shared.size(),
             synced: pending.synced.size,
         }
     }

@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     places: AtomicU64,
     queued_entries: AtomicU64,
     queued_bytes: AtomicU64,
+    /// Entries written, as told before any ticket says so.
+    size: AtomicU64,
     /// [`State`], readable without the lock.
     state: AtomicU8,
 }
@@ -209,6 +211,7 @@ impl Shared {
             places: AtomicU64::new(0),
             queued_entries: AtomicU64::new(0),
             queued_bytes: AtomicU64::new(0),
+            size: AtomicU64::new(written.size),
             state: AtomicU8::new(State::Writing as u8),
         }
     }
@@ -245,6 +248,11 @@ impl Shared {
     pub(crate) fn queue(&self) -> (u64, u64) {
         let entries = self.places.load(Ordering::Relaxed) + self.queued_entries.load(Ordering::Relaxed);
         (entries, self.queued_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Entries written.
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Relaxed)
     }
 
     /// Takes an entry; the ticket settles when it is as durable as the mode promises.
@@ -346,6 +354,7 @@ impl Shared {
     /// Counts a group that is as durable as promised, and settles its tickets.
     pub(crate) fn publish(&self, tail: &mut Tail, taken: Instant) {
         let group = &mut tail.group;
+        self.size.store(tail.size, Ordering::Relaxed);
         self.meters.count(group);
         self.meters.tree_size.set(i64::try_from(tail.size).unwrap_or(i64::MAX));
         self.meters.commit.observe(taken.elapsed().as_secs_f64());

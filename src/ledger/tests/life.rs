@@ -47,7 +47,8 @@ fn every_mode_keeps_every_entry_over_a_restart() {
         assert_eq!(kinds(&dir).iter().filter(|kind| *kind == "lineage").count(), 1, "written once, also over restarts");
         let starts = found.iter().filter(|found| found.entry.windows(16).any(|part| part == b"\"unclean\":false,"));
         assert_eq!(starts.count(), 3);
-        assert!(dir.segments().len() > 6, "rotation was exercised");
+        // Under `queue` a run may be a single group.
+        assert!(dir.segments().len() > if mode == Durability::Queue { 2 } else { 6 }, "rotation was exercised");
     }
 }
 
