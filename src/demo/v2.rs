@@ -123,7 +123,7 @@ impl Servable {
         json!({
             "name": self.name,
             "versions": [self.version],
-            "platform": "touchmark_demo",
+            "platform": "touchmark-demo",
             "inputs": [{"name": INPUT, "datatype": FP64, "shape": [-1, COLUMNS.len()]}],
             "outputs": outputs,
         })

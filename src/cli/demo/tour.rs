@@ -124,9 +124,10 @@ impl Tour<'_> {
         let Self { facts, style, out, .. } = self;
         let all = facts.split.iter().map(|share| share.answers).sum::<u64>().max(1);
         for share in &facts.split {
-            let (name, answers, tenths) = (style.value(&share.version), share.answers, share.answers * 1000 / all);
+            let (name, answers) = (style.value(&share.version), share.answers);
+            let percent = (answers * 100 + all / 2) / all;
             let bar = "█".repeat(usize::try_from(share.answers * BAR_LEN / all).unwrap_or_default().max(1));
-            writeln!(out, "   {name}  {} {answers}  {}.{} %", style.good(&bar), tenths / 10, tenths % 10)?;
+            writeln!(out, "   {name}  {} {answers}, {percent} %", style.good(&bar))?;
         }
         writeln!(out)
     }
