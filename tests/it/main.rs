@@ -1,2 +1,6 @@
 //! Integration tests, one binary.
-fn main() {}
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+/// The first thing that anybody runs.
+mod demo;
