@@ -42,12 +42,7 @@ pub(super) struct AnswerSource {
 }
 
 impl AnswerSource {
-    pub(super) fn new(
-        incoming: Incoming,
-        carrier: Carrier,
-        deadline: Option<Instant>,
-        meter: &Rc<Meter>,
-    ) -> Self {
+    pub(super) fn new(incoming: Incoming, carrier: Carrier, deadline: Option<Instant>, meter: &Rc<Meter>) -> Self {
         let body = UpstreamBody::new(incoming, carrier);
         Self { body, wait: Wait::new(meter), silence: None, deadline }
     }
@@ -129,11 +124,7 @@ impl Body for AnswerBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self.get_mut() {
             Self::Held(held) => Poll::Ready(
-                held.chunks
-                    .pop_front()
-                    .map(Frame::data)
-                    .or_else(|| held.trailers.take().map(Frame::trailers))
-                    .map(Ok),
+                held.chunks.pop_front().map(Frame::data).or_else(|| held.trailers.take().map(Frame::trailers)).map(Ok),
             ),
             Self::Passing(passing) => passing.poll_frame(cx),
             Self::Recorded(recorded) => recorded.poll_frame(cx),

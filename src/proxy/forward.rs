@@ -127,7 +127,9 @@ async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
     for _ in 0..ATTEMPTS_MAX {
         let now = Instant::now();
         let mut wait = Wait::new(&meter);
-        let mut conn = if let Some(conn) = pool.rested(now, deadlines.upstream_idle) { conn } else {
+        let mut conn = if let Some(conn) = pool.rested(now, deadlines.upstream_idle) {
+            conn
+        } else {
             wait.begin();
             let connected = pool.connect(deadlines.connect, now).await;
             wait.end();

@@ -104,7 +104,8 @@ fn refuse(parts: &request::Parts, snapshot: &Snapshot) -> Option<ProxyError> {
     if let Some(wrong) = wrong_host(parts) {
         return Some(ProxyError::BadRequest(wrong));
     }
-    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let announced =
+        parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if snapshot.body_bytes_max > 0 && announced.is_some_and(|bytes| bytes > snapshot.body_bytes_max) {
         return Some(ProxyError::BodyTooLarge);
     }
@@ -122,7 +123,8 @@ fn wrong_host(parts: &request::Parts) -> Option<&'static str> {
         (Version::HTTP_11, None) => Some("no Host"),
         (_, Some(host)) if !is_authority(host) => Some("Host is no host and port"),
         (Version::HTTP_2, Some(host)) => {
-            let differs = parts.uri.authority().is_some_and(|authority| authority.as_str().as_bytes() != host.as_bytes());
+            let differs =
+                parts.uri.authority().is_some_and(|authority| authority.as_str().as_bytes() != host.as_bytes());
             differs.then_some("Host contradicts :authority")
         }
         _ => None,
@@ -130,7 +132,9 @@ fn wrong_host(parts: &request::Parts) -> Option<&'static str> {
 }
 
 fn is_authority(host: &HeaderValue) -> bool {
-    host.as_bytes().iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\' | b','))
+    host.as_bytes()
+        .iter()
+        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\' | b','))
 }
 
 #[cfg(test)]

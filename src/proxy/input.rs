@@ -58,7 +58,13 @@ pub(super) type SharedInput = Rc<RefCell<Input>>;
 
 impl Input {
     /// Wraps the body as it comes from the client. `digest` is `None` where nothing is recorded.
-    pub(super) fn new(source: Incoming, conn: Rc<ClientConn>, digest: Option<BodyDigest>, limit: u64, now: Instant) -> Self {
+    pub(super) fn new(
+        source: Incoming,
+        conn: Rc<ClientConn>,
+        digest: Option<BodyDigest>,
+        limit: u64,
+        now: Instant,
+    ) -> Self {
         let ended = source.is_end_stream();
         if ended {
             conn.input_ended();
@@ -112,11 +118,8 @@ impl Input {
 
     /// When to give up, and on whom: the client, while it owes us bytes; the model server otherwise.
     pub(super) fn deadline(&self, client: Option<Duration>, server: Option<Duration>) -> Option<(Instant, ProxyError)> {
-        let (patience, error) = if self.waiting && !self.ended {
-            (client, ProxyError::ClientGone)
-        } else {
-            (server, ProxyError::Timeout)
-        };
+        let (patience, error) =
+            if self.waiting && !self.ended { (client, ProxyError::ClientGone) } else { (server, ProxyError::Timeout) };
         patience.map(|patience| (self.progress + patience, error))
     }
 

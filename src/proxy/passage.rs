@@ -142,7 +142,8 @@ impl Passage {
             return;
         }
         let Some(detail) = &self.detail else { return };
-        let text = |value: &'_ Option<HeaderValue>| value.as_ref().and_then(|value| value.to_str().ok().map(str::to_owned));
+        let text =
+            |value: &'_ Option<HeaderValue>| value.as_ref().and_then(|value| value.to_str().ok().map(str::to_owned));
         let (host, user_agent) = (text(&detail.host), text(&detail.user_agent));
         let url = self.backend.as_ref().map_or_else(String::new, |backend| {
             let address = if self.grpc { &backend.grpc } else { &backend.http };

@@ -73,20 +73,19 @@ where
         let mut inner = self.inner.clone();
         let passage = Passage::begin(&self.worker, &inbound);
         let Inbound { parts, body, conn, snapshot, call, refused, began, .. } = inbound;
-        let digest = call.as_ref().map(|call| {
-            BodyDigest::new(call.shape != Shape::Http, call.request_reader(&parts.headers))
-        });
+        let digest =
+            call.as_ref().map(|call| BodyDigest::new(call.shape != Shape::Http, call.request_reader(&parts.headers)));
         let input = Rc::new(RefCell::new(Input::new(body, conn, digest, snapshot.body_bytes_max, began)));
         match call {
             Some(call) => {
                 let recording = Recording::begin(passage, call, &parts, Rc::clone(&input));
-                Box::pin(async move {
-                    Ok(predict(recording, parts, input, refused, |outbound| inner.call(outbound)).await)
-                })
+                Box::pin(
+                    async move { Ok(predict(recording, parts, input, refused, |outbound| inner.call(outbound)).await) },
+                )
             }
-            None => Box::pin(async move {
-                Ok(pass(passage, parts, input, refused, |outbound| inner.call(outbound)).await)
-            }),
+            None => {
+                Box::pin(async move { Ok(pass(passage, parts, input, refused, |outbound| inner.call(outbound)).await) })
+            }
         }
     }
 }

@@ -94,7 +94,9 @@ impl Recorded {
                 }
                 Stage::Streaming => {}
             }
-            let frame = if let Some(frame) = self.ahead.pop_front() { Some(Ok(frame)) } else {
+            let frame = if let Some(frame) = self.ahead.pop_front() {
+                Some(Ok(frame))
+            } else {
                 self.catch_up();
                 ready!(self.source.poll_frame(cx))
             };

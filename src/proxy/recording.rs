@@ -113,9 +113,8 @@ impl Recording {
     /// Chooses the model version anew: the body may have stated by now what its head did not.
     pub(super) fn resolve_model(&mut self) {
         let Some(backend) = self.passage.backend.clone() else { return };
-        let found = self.with_wanted(|wanted| {
-            route::model(&backend, wanted).map(|(model, source)| (Arc::clone(model), source))
-        });
+        let found = self
+            .with_wanted(|wanted| route::model(&backend, wanted).map(|(model, source)| (Arc::clone(model), source)));
         self.version_known = found.is_some();
         (self.model, self.version_source) = found.map_or((None, None), |(model, source)| (Some(model), Some(source)));
     }
@@ -194,7 +193,9 @@ impl Recording {
         let read = read.filter(|_| input.begun() || input.ended());
         let exchange = self.exchange(outcome, &input, read, output);
         let shared = &self.passage.worker.shared;
-        let ticket = if let Some(reservation) = reservation { reservation.finish(&exchange) } else {
+        let ticket = if let Some(reservation) = reservation {
+            reservation.finish(&exchange)
+        } else {
             let reason = if outcome == Outcome::Rejected { Unrecorded::Refused } else { Unrecorded::Passed };
             shared.recorder.unrecorded(reason, exchange.prediction.time);
             Ticket::Settled(Ok(()))

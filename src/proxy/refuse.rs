@@ -38,7 +38,11 @@ pub(super) async fn prediction(recording: Recording, error: ProxyError) -> Respo
 }
 
 /// Answers a prediction that ended otherwise than its error says by itself.
-pub(super) async fn prediction_as(mut recording: Recording, error: ProxyError, outcome: Outcome) -> Response<AnswerBody> {
+pub(super) async fn prediction_as(
+    mut recording: Recording,
+    error: ProxyError,
+    outcome: Outcome,
+) -> Response<AnswerBody> {
     let protocol = recording.call.protocol;
     // No model answered.
     recording.version_known &= outcome != Outcome::Rejected;

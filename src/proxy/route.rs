@@ -29,7 +29,12 @@ pub struct Observed<'a> {
 /// Chooses a backend: among those that serve the wanted model, else among all; the healthy ones by weight.
 ///
 /// `dice` is any number, evenly spread.
-pub(super) fn backend<'a>(snapshot: &'a Snapshot, wanted: Wanted<'_>, now: Instant, dice: u32) -> Option<&'a Arc<Backend>> {
+pub(super) fn backend<'a>(
+    snapshot: &'a Snapshot,
+    wanted: Wanted<'_>,
+    now: Instant,
+    dice: u32,
+) -> Option<&'a Arc<Backend>> {
     if let [only] = snapshot.backends.as_slice() {
         return Some(only);
     }
@@ -41,11 +46,7 @@ pub(super) fn backend<'a>(snapshot: &'a Snapshot, wanted: Wanted<'_>, now: Insta
     by_weight(&snapshot.backends, healthy, dice).or_else(|| by_weight(&snapshot.backends, fits, dice))
 }
 
-fn by_weight(
-    backends: &[Arc<Backend>],
-    fits: impl Fn(&Arc<Backend>) -> bool,
-    dice: u32,
-) -> Option<&Arc<Backend>> {
+fn by_weight(backends: &[Arc<Backend>], fits: impl Fn(&Arc<Backend>) -> bool, dice: u32) -> Option<&Arc<Backend>> {
     let total: u64 = backends.iter().filter(|backend| fits(backend)).map(|backend| u64::from(backend.weight)).sum();
     let mut at = (u64::from(dice) * total) >> 32;
     for backend in backends.iter().filter(|backend| fits(backend)) {
@@ -141,9 +142,7 @@ pub(super) struct Corrected {
 pub(super) fn correct(verdict: &Verdict<'_>, on_mismatch: OnMismatch) -> Corrected {
     match (verdict, on_mismatch) {
         (Verdict::Agrees, _) | (_, OnMismatch::Warn) => Corrected { model: None, version_known: true },
-        (Verdict::Is(model), OnMismatch::Correct) => {
-            Corrected { model: Some(Arc::clone(model)), version_known: true }
-        }
+        (Verdict::Is(model), OnMismatch::Correct) => Corrected { model: Some(Arc::clone(model)), version_known: true },
         (Verdict::Unknown, OnMismatch::Correct) => Corrected { model: None, version_known: false },
     }
 }

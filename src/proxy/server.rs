@@ -66,13 +66,7 @@ impl Server {
     }
 }
 
-fn work(
-    config: &Config,
-    shared: Shared,
-    socket: TcpListener,
-    places: Arc<Semaphore>,
-    phase: watch::Receiver<Phase>,
-) {
+fn work(config: &Config, shared: Shared, socket: TcpListener, places: Arc<Semaphore>, phase: watch::Receiver<Phase>) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "a worker's runtime could not be made"),

@@ -191,7 +191,11 @@ impl Deadlines {
 }
 
 impl Backend {
-    fn new(config: &BackendConfig, identities: &[Arc<Identity>], metrics: &Arc<Metrics>) -> Result<Self, SnapshotError> {
+    fn new(
+        config: &BackendConfig,
+        identities: &[Arc<Identity>],
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, SnapshotError> {
         let http = address(&config.url)?;
         let grpc = config.grpc_url.as_deref().map_or_else(|| Ok(http.clone()), address)?;
         let models = config.models.iter().zip(identities);

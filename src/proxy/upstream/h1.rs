@@ -40,8 +40,7 @@ impl std::fmt::Debug for H1 {
 
 impl H1 {
     pub(super) async fn handshake(socket: TcpStream, now: Instant) -> hyper::Result<Box<Self>> {
-        let (send, conn) =
-            http1::Builder::new().max_buf_size(BUF_BYTES_MAX).handshake(TokioIo::new(socket)).await?;
+        let (send, conn) = http1::Builder::new().max_buf_size(BUF_BYTES_MAX).handshake(TokioIo::new(socket)).await?;
         let waker = LoopWaker::new();
         let task = Waker::from(Arc::clone(&waker));
         Ok(Box::new(Self { send, conn, waker, task, closed: false, alarm: Alarm::default(), idle_since: now }))

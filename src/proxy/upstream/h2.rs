@@ -78,7 +78,11 @@ impl H2 {
             return None;
         }
         self.streams.set(self.streams.get() + 1);
-        let stream = Stream { alarm: Alarm::default(), streams: Rc::clone(&self.streams), idle_since: Rc::clone(&self.idle_since) };
+        let stream = Stream {
+            alarm: Alarm::default(),
+            streams: Rc::clone(&self.streams),
+            idle_since: Rc::clone(&self.idle_since),
+        };
         Some((self.send.clone(), stream))
     }
 }
