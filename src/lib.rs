@@ -3,8 +3,11 @@
 //! `ARCHITECTURE.md` is the map of the house; a request's way reads from top to bottom in [`proxy`].
 
 pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod exchange;
+pub mod ledger;
 pub mod lineage;
 pub mod protocol;
 pub mod proxy;

@@ -19,8 +19,8 @@ use super::node::{Kind, Node, Path, Step, Value};
 /// Wrong values named by one run. Beyond it the rest is left to the next run.
 const ERRORS_MAX: usize = 64;
 
-/// Reads a typed value, or what is left of it: `None` where a value was wrong. Problems are by path, and a value
-/// that is wrong is marked so in the tree.
+/// Reads a typed value, with its default wherever a value is wrong; `None` where too little is left. Problems are by
+/// path, and a value that is wrong is marked so in the tree.
 pub(super) fn typed<T: DeserializeOwned>(root: &mut Node) -> (Option<T>, Vec<(Path, String)>) {
     let unknown = RefCell::new(BTreeMap::new());
     let mut problems = Vec::new();
@@ -28,7 +28,7 @@ pub(super) fn typed<T: DeserializeOwned>(root: &mut Node) -> (Option<T>, Vec<(Pa
     for _ in 0..ERRORS_MAX {
         match T::deserialize(De { node: root, path: Path::default(), unknown: &unknown }) {
             Ok(whole) => {
-                value = problems.is_empty().then_some(whole);
+                value = Some(whole);
                 break;
             }
             Err(Error { path, message }) => {
@@ -405,7 +405,8 @@ mod tests {
         let (top, problems) = run(
             "list:\n- {name: [], count: 3}\n- {name: a, count: -1, cuont: 1}\n- {count: x}\n- {name: b, colour: red}\nchoice: plane\n",
         );
-        assert_eq!(top, None);
+        let left = ["a", "b"].map(|name| Item { name: name.into(), count: None });
+        assert_eq!(top.unwrap().list, left);
         assert_eq!(
             problems,
             [

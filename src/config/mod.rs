@@ -9,16 +9,17 @@ mod env;
 mod files;
 mod load;
 mod node;
-pub mod standins;
 mod validate;
+mod watch;
 
 pub use load::{ConfigError, Problem, Source};
+pub use watch::{Cause, Change, ReloadError, Watch, WatchError, reload};
 
 use serde::{Deserialize, Serialize};
 
 use crate::proxy::{self, BackendConfig};
 use crate::units::Period;
-use standins::{admin, ledger, telemetry};
+use crate::{admin, ledger, telemetry};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -144,6 +144,27 @@ impl Node {
         self.step(&Step::Key(key.to_owned())).is_some_and(|node| node.value == Value::Wrong)
     }
 
+    /// Whether something at the end of a path, on the way there, or inside it was found wrong.
+    pub(super) fn is_wrong_about(&self, path: &Path) -> bool {
+        let mut node = self;
+        for step in &path.0 {
+            match node.step(step) {
+                Some(inner) => node = inner,
+                None => return node.value == Value::Wrong,
+            }
+        }
+        node.holds_wrong()
+    }
+
+    fn holds_wrong(&self) -> bool {
+        match &self.value {
+            Value::Wrong => true,
+            Value::Scalar(..) => false,
+            Value::List(nodes) => nodes.iter().any(Self::holds_wrong),
+            Value::Map(entries) => entries.iter().any(|(_, node)| node.holds_wrong()),
+        }
+    }
+
     fn step(&self, step: &Step) -> Option<&Self> {
         match (&self.value, step) {
             (Value::Map(entries), Step::Key(key)) => entries.iter().find(|(name, _)| name == key).map(|(_, node)| node),

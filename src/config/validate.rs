@@ -3,19 +3,19 @@
 //! Pure: no file, no socket. Whether an address can be bound or a folder written shows at the start; whether an
 //! address may be exposed without authentication is for `admin` to say.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use http::Uri;
 
 use super::Config;
 use crate::lineage;
 use crate::proxy::{self, BackendConfig, UpstreamProtocol};
-use crate::units::{Period, Size};
+use crate::units::Size;
 
 /// Places in the ledger's queue that one call in flight reserves: its `begin` and its `prediction`.
-const PLACES_PER_CALL: usize = 2;
+const PLACES_PER_CALL: u64 = 2;
 /// Places beside them, so that a group that is just being written does not stop the next calls.
-const PLACES_FOR_A_GROUP: usize = 64;
+const PLACES_FOR_A_GROUP: u64 = 64;
 /// Bytes of a name that stands in every entry.
 const NAME_LEN_MAX: usize = 128;
 /// Worker threads beyond which there is surely a mistake.
@@ -92,6 +92,7 @@ fn backends(backends: &[BackendConfig], report: &mut Problems) {
         wrong(report, "backends", "none: name a model server here, or with --upstream URL --model NAME@VERSION");
     }
     let mut names = HashSet::new();
+    let mut documents = HashMap::new();
     for (index, backend) in backends.iter().enumerate() {
         let key = format!("backends[{index}]");
         name(&format!("{key}.name"), &backend.name, report);
@@ -109,6 +110,7 @@ fn backends(backends: &[BackendConfig], report: &mut Problems) {
             wrong(report, format!("{key}.health.eject"), "must be more than 0s: set failures to 0 to switch it off");
         }
         models(&key, backend, report);
+        lineages(&key, backend, &mut documents, report);
     }
     if !backends.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
         wrong(report, "backends", "every weight is 0: no call would be served");
@@ -137,35 +139,54 @@ fn models(backend_key: &str, backend: &BackendConfig, report: &mut Problems) {
         {
             wrong(report, format!("{key}.decision"), format!("'{decision}' is no JSON pointer: begin with '/'"));
         }
-        if let Err(errors) = lineage::resolve(&model.declared()) {
-            for error in errors {
-                let key = if error.key.is_empty() { key.clone() } else { format!("{key}.{}", error.key) };
-                wrong(report, key, error.problem);
+    }
+}
+
+/// Where each model version was declared first, and by which document.
+type Documents<'a> = HashMap<(&'a str, &'a str), (String, [u8; 32])>;
+
+/// One model version has one lineage, whichever backend answers.
+fn lineages<'a>(backend_key: &str, backend: &'a BackendConfig, documents: &mut Documents<'a>, report: &mut Problems) {
+    for (index, model) in backend.models.iter().enumerate() {
+        let key = format!("{backend_key}.models[{index}]");
+        match lineage::resolve(&model.declared()) {
+            Ok(identity) => {
+                let digest = identity.document.digest;
+                let (first_key, first) =
+                    documents.entry((&model.name, &model.version)).or_insert_with(|| (key.clone(), digest));
+                if *first != digest {
+                    let problem = format!("is declared otherwise in {first_key}: one version has one lineage");
+                    wrong(report, key, problem);
+                }
+            }
+            Err(errors) => {
+                for error in errors {
+                    let key = if error.key.is_empty() { key.clone() } else { format!("{key}.{}", error.key) };
+                    wrong(report, key, error.problem);
+                }
             }
         }
     }
 }
 
 fn ledger(config: &Config, report: &mut Problems) {
-    let ledger = &config.ledger;
-    let wanted = config.proxy.inflight.saturating_mul(PLACES_PER_CALL).saturating_add(PLACES_FOR_A_GROUP);
-    if ledger.queue_entries < wanted {
+    for problem in config.ledger.problems() {
+        let (key, problem) = problem.split_once(": ").unwrap_or(("ledger", &problem));
+        wrong(report, key, problem);
+    }
+    if config.ledger.dir.as_os_str().is_empty() {
+        wrong(report, "ledger.dir", "must not be empty");
+    }
+    let inflight = config.proxy.inflight as u64;
+    let wanted = inflight.saturating_mul(PLACES_PER_CALL).saturating_add(PLACES_FOR_A_GROUP);
+    if config.ledger.queue_entries < wanted {
         let problem = format!(
-            "{} is too few for proxy.inflight {}: each call reserves {PLACES_PER_CALL} places and a group takes \
-             {PLACES_FOR_A_GROUP}, so write {wanted} or more",
-            ledger.queue_entries, config.proxy.inflight
+            "{} is too few for proxy.inflight {inflight}: each call reserves {PLACES_PER_CALL} places and a group \
+             takes {PLACES_FOR_A_GROUP}, so write {wanted} or more",
+            config.ledger.queue_entries
         );
         wrong(report, "ledger.queue_entries", problem);
     }
-    if ledger.dir.as_os_str().is_empty() {
-        wrong(report, "ledger.dir", "must not be empty");
-    }
-    let period = |key: &str, value: Period, report: &mut Problems| {
-        if value.limit().is_none() {
-            wrong(report, key, "must be more than 0s");
-        }
-    };
-    period("ledger.sync_interval", ledger.sync_interval, report);
 }
 
 /// A name that stands in entries, metrics and spans.

@@ -15,8 +15,11 @@ use crate::telemetry::Metrics;
 
 /// Bytes of a document. An entry has at most 65,535, of which its own members take less than 1 KiB.
 const DOCUMENT_LEN_MAX: usize = 60 * 1024;
-/// Bytes of all training datasets' names together, which stand in each `prediction` entry of at most 4 KiB.
-const DATASETS_LEN_MAX: usize = 1024;
+/// Bytes of JSON text that a model's name, its version, and the list of its training datasets may take in each
+/// `prediction` entry of at most 4 KiB. Beyond them the ledger would have to cut what was declared.
+const NAME_LEN_MAX: usize = 256;
+const VERSION_LEN_MAX: usize = 128;
+const DATASETS_LEN_MAX: usize = 512;
 
 /// What is declared cannot stand: where, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,9 +122,13 @@ fn check_model(model: &Model, errors: &mut Vec<ResolveError>) {
     if let Err(error) = ModelId::new(&model.name, &model.version) {
         errors.push(wrong(part(&error), error.to_string()));
     }
-    for (key, value) in [("name", &model.name), ("version", &model.version)] {
+    for (key, value, len_max) in [("name", &model.name, NAME_LEN_MAX), ("version", &model.version, VERSION_LEN_MAX)] {
         if !value.bytes().all(|byte| matches!(byte, 0x20..=0x7e)) {
             errors.push(wrong(key, format!("'{}' cannot stand in a header: use ASCII", value.escape_debug())));
+        }
+        let len = json_len(value);
+        if len > len_max {
+            errors.push(wrong(key, format!("takes {len} bytes of an entry, at most {len_max} fit: shorten it")));
         }
     }
     check_digest("digest", model.digest.as_deref(), errors);
@@ -145,11 +152,11 @@ fn check_datasets(datasets: &[Dataset], errors: &mut Vec<ResolveError>) -> Vec<S
         }
         check_digest(&format!("datasets[{index}].digest"), dataset.digest.as_deref(), errors);
     }
-    let len: usize = training.iter().map(String::len).sum();
+    let len = json_len(&training);
     if len > DATASETS_LEN_MAX {
         let problem = format!(
-            "the training datasets' names have {len} bytes together, at most {DATASETS_LEN_MAX} fit a prediction's \
-             entry: shorten them, or declare one dataset that stands for them"
+            "the training datasets take {len} bytes of an entry together, at most {DATASETS_LEN_MAX} fit: shorten \
+             their names, or declare one dataset that stands for them"
         );
         errors.push(wrong("datasets", problem));
     }
@@ -167,6 +174,11 @@ fn check_digest(key: &str, digest: Option<&str>, errors: &mut Vec<ResolveError>)
         let problem = format!("'{digest}' is no digest: write sha256: and 64 lower-case hexadecimal digits");
         errors.push(wrong(key, problem));
     }
+}
+
+/// Bytes of a value as JSON, without the quotes or brackets around it.
+fn json_len(value: &(impl serde::Serialize + ?Sized)) -> usize {
+    serde_json::to_string(value).map_or(usize::MAX, |text| text.len() - 2)
 }
 
 fn part(error: &IdentityError) -> &'static str {

@@ -89,9 +89,11 @@ pub(super) struct Held {
     pub chunks: VecDeque<Bytes>,
     /// Its trailers.
     pub trailers: Option<HeaderMap>,
-    /// The call's place.
+    /// The call's place, until the answer has left.
+    #[expect(dead_code, reason = "held for its Drop")]
     pub permit: Option<Permit>,
     /// The exchange on the client's connection.
+    #[expect(dead_code, reason = "held for its Drop")]
     pub exchange: InExchange,
 }
 
@@ -102,7 +104,8 @@ pub(super) struct Passing {
     pub source: AnswerSource,
     /// Its span, ended with it.
     pub passage: Passage,
-    /// The call's place.
+    /// The call's place, until the answer has left.
+    #[expect(dead_code, reason = "held for its Drop")]
     pub permit: Option<Permit>,
 }
 

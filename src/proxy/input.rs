@@ -22,7 +22,7 @@ use super::headers;
 /// Bytes handed over and not yet hashed, at most, before hashing is no longer put off.
 const BACKLOG_BYTES_MAX: usize = 64 << 10;
 /// Bytes kept for a second attempt, or read ahead for routing, at most.
-pub(super) const PREFIX_BYTES_MAX: usize = 64 << 10;
+pub(super) const PREFIX_BYTES_MAX: u64 = 64 << 10;
 
 /// Why the body broke off; ends the exchange with the model server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,7 +146,7 @@ impl Input {
         loop {
             self.catch_up();
             let known = self.digest.as_ref().is_none_or(&enough);
-            if known || self.ended || self.passed as usize >= PREFIX_BYTES_MAX || self.error.is_some() {
+            if known || self.ended || self.passed >= PREFIX_BYTES_MAX || self.error.is_some() {
                 return Poll::Ready(());
             }
             // A prefix ends where trailers begin: they cannot be replayed, and nothing is left to learn.
@@ -186,7 +186,7 @@ impl Input {
     fn note(&mut self, data: &Bytes) {
         self.passed += data.len() as u64;
         if let Some(retained) = &mut self.retained {
-            if self.passed as usize <= PREFIX_BYTES_MAX {
+            if self.passed <= PREFIX_BYTES_MAX {
                 retained.push(data.clone());
             } else {
                 self.retained = None;

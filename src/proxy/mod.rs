@@ -2,14 +2,14 @@
 //!
 //! # Life of a request
 //!
-//! 1. [`listener`] accepts on a worker's own thread; hyper reads the head.
-//! 2. [`stack`] is the order of all that follows.
-//! 3. [`identify`]: is it a prediction, by which protocol, of which model? May it pass at all?
-//! 4. [`record`] opens a [`recording`]: an id, a trace, two places in the ledger's queue. Its drop is its end.
-//! 5. [`admit`] gives it a place among the calls in flight.
-//! 6. [`forward`] sends it over a connection of the worker's own ([`upstream`]); [`input`] hashes the body behind itself.
-//! 7. The answer is held or streamed ([`recorded`]), hashed ([`digest`]), compared with what was declared ([`route`]),
-//!    stamped ([`mod@stamp`]) and let go once it is recorded.
+//! 1. `listener` accepts on a worker's own thread; hyper reads the head.
+//! 2. `stack` is the order of all that follows.
+//! 3. `identify`: is it a prediction, by which protocol, of which model? May it pass at all?
+//! 4. `record` opens a `recording`: an id, a trace, two places in the ledger's queue. Its drop is its end.
+//! 5. `admit` gives it a place among the calls in flight.
+//! 6. `forward` sends it over a connection of the worker's own (`upstream`); `input` hashes the body behind itself.
+//! 7. The answer is held or streamed (`recorded`), hashed (`digest`), compared with what was declared (`route`),
+//!    stamped (`stamp`) and let go once it is recorded.
 //!
 //! What is not here: files, sockets of other listeners, catalogs. The proxy knows a `Recorder`, not a ledger.
 

@@ -264,7 +264,9 @@ async fn held(
     permit: Option<Permit>,
 ) -> Response<AnswerBody> {
     if let Some(output) = &mut recording.output {
-        chunks.iter().for_each(|chunk| output.feed(chunk));
+        for chunk in &chunks {
+            output.feed(chunk);
+        }
     }
     if let Some(trailers) = &mut trailers {
         super::headers::clean_trailers(trailers);

@@ -249,16 +249,16 @@ impl Recording {
             observed_version,
             observed_model: said.and_then(Reader::model).filter(|model| Some(*model) != stated_model),
             input: Payload {
-                media_type: text(&self.input_type),
-                encoding: text(&self.input_encoding),
-                grpc_encoding: text(&self.input_grpc_encoding),
+                media_type: text(self.input_type.as_ref()),
+                encoding: text(self.input_encoding.as_ref()),
+                grpc_encoding: text(self.input_grpc_encoding.as_ref()),
                 ..payload(read)
             },
             status: passage.status,
             grpc_status: passage.grpc_status,
             output: Payload {
-                encoding: text(&self.output_encoding),
-                grpc_encoding: text(&self.output_grpc_encoding),
+                encoding: text(self.output_encoding.as_ref()),
+                grpc_encoding: text(self.output_grpc_encoding.as_ref()),
                 ..payload(output)
             },
             decision: self.decision.as_deref(),
@@ -266,7 +266,7 @@ impl Recording {
             trace_id: passage.trace.trace_id,
             span_id: passage.trace.server_span,
             parent: self.parent,
-            client_request_id: text(&self.client_request_id),
+            client_request_id: text(self.client_request_id.as_ref()),
             client: Some(passage.client()),
         }
     }
@@ -315,8 +315,8 @@ impl Drop for Recording {
     }
 }
 
-fn text(value: &Option<HeaderValue>) -> Option<&str> {
-    value.as_ref().and_then(|value| value.to_str().ok())
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    value.and_then(|value| value.to_str().ok())
 }
 
 fn payload<'a>(digested: Option<Digested>) -> Payload<'a> {

@@ -57,6 +57,7 @@ pub(super) async fn prediction_as(
 fn answer(passage: &mut Passage, error: ProxyError, protocol: Option<Protocol>) -> Response<AnswerBody> {
     let verdict = error.verdict();
     let message = error.to_string();
+    tracing::debug!(error = verdict.label, source = ?verdict.source, "answered by the proxy itself");
     let mut response = if passage.grpc {
         passage.grpc_status = Some(verdict.grpc.code());
         let mut response = whole(StatusCode::OK, "application/grpc", Bytes::new(), passage.exchange.again());

@@ -9,7 +9,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use super::env::{self, Environment};
-use super::node::{Node, Origin, Path, Value};
+use super::node::{Kind, Node, Origin, Path, Value};
 use super::{Config, de, validate};
 
 /// Bytes of a configuration file.
@@ -95,8 +95,25 @@ impl Source {
         self.assemble(text.as_deref().unwrap_or_default(), &Environment::read())
     }
 
+    /// Where the ledger lies, for commands that need nothing else: the rest may be missing or wrong.
+    pub fn ledger_dir(&self) -> Result<PathBuf, ConfigError> {
+        let text = self.file.as_deref().map(read).transpose()?;
+        let mut root = self.parse(text.as_deref().unwrap_or_default())?;
+        let _other_variables = Environment::read().overlay(&mut root, SECTIONS);
+        let key = Path::parse("ledger.dir");
+        let default = || Config::default().ledger.dir;
+        Ok(match root.get_mut(&key).map(|node| &node.value) {
+            Some(Value::Scalar(dir, kind)) if *kind != Kind::Null => PathBuf::from(dir),
+            _ => default(),
+        })
+    }
+
+    fn parse(&self, text: &str) -> Result<Node, ConfigError> {
+        Node::parse(text).map_err(|error| ConfigError::Wrong(vec![self.syntax(&error)]))
+    }
+
     fn assemble(&self, text: &str, environment: &Environment) -> Result<Config, ConfigError> {
-        let mut root = Node::parse(text).map_err(|error| ConfigError::Wrong(vec![self.syntax(&error)]))?;
+        let mut root = self.parse(text)?;
         let mut problems: Vec<Problem> = environment
             .overlay(&mut root, SECTIONS)
             .into_iter()
@@ -114,8 +131,10 @@ impl Source {
             config
         });
         if let Some(config) = &config {
-            let wrong = validate::validate(config);
-            problems.extend(wrong.into_iter().map(|(key, problem)| self.problem(&root, &Path::parse(&key), problem)));
+            // Where a value was wrong its default stands, which nobody wrote.
+            let wrong = validate::validate(config).into_iter().map(|(key, problem)| (Path::parse(&key), problem));
+            let wrong = wrong.filter(|(path, _)| !root.is_wrong_about(path));
+            problems.extend(wrong.map(|(path, problem)| self.problem(&root, &path, problem)));
         }
         match config {
             Some(config) if problems.is_empty() => Ok(config),
@@ -180,14 +199,8 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl std::error::Error for ConfigError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Read { error, .. } => Some(error),
-            Self::Wrong(_) => None,
-        }
-    }
-}
+// Its text is whole: no source repeats a part of it.
+impl std::error::Error for ConfigError {}
 
 fn read(path: &FilePath) -> Result<String, ConfigError> {
     let failed = |error| ConfigError::Read { file: path.to_owned(), error };

@@ -69,7 +69,10 @@ fn flags_win_over_both_and_need_no_file() {
     assert_eq!(config.ledger.dir, PathBuf::from("/tmp/x"));
     assert_eq!(config.backends[0].url, "http://127.0.0.1:8000");
     assert_eq!(config.backends[0].models[0].datasets[0].namespace.as_deref(), Some("s3://lake"));
-    let error = Source::default().with("--listen", "proxy.listen", "8080").assemble("", &environment(&[]));
+    let error = Source::default()
+        .with_upstream("http://h", None, &[])
+        .with("--listen", "proxy.listen", "8080")
+        .assemble("", &environment(&[]));
     assert_eq!(error.unwrap_err().to_string(), "--listen: proxy.listen: '8080': invalid socket address syntax");
     assert_eq!(
         Source::default().assemble("", &environment(&[])).unwrap_err().to_string(),
@@ -96,8 +99,23 @@ fn wrong_types_and_unknown_keys_have_their_places() {
             "c.yaml:4:16: proxy.on_mismatch: unknown variant `stop`, expected `correct` or `warn`",
             "c.yaml:6:10: backend: unknown key: did you mean 'backends'?",
             "c.yaml:5:11: proxy.limitz: unknown key: did you mean 'limits'?",
+            "c.yaml:1:1: backends: none: name a model server here, or with --upstream URL --model NAME@VERSION",
         ]
     );
+}
+
+#[test]
+fn a_wrong_type_hides_nothing_and_invents_nothing() {
+    assert_eq!(
+        errors("proxy: {listen: 8080}\nbackends:\n- {name: a, url: http://h/x}\n- {name: b}\n"),
+        [
+            "c.yaml:1:17: proxy.listen: '8080': invalid socket address syntax",
+            "c.yaml:4:3: backends[1]: missing field `url`",
+            "c.yaml:3:18: backends[0].url: 'http://h/x' must not have a path or query, since requests keep their own: write http://HOST:PORT",
+        ]
+    );
+    // Not that there were none.
+    assert_eq!(errors("backends: [{name: b}]\n"), ["c.yaml:1:12: backends[0]: missing field `url`"]);
 }
 
 #[test]
@@ -106,7 +124,7 @@ fn everything_wrong_by_meaning_is_said_at_once() {
 deployment: {name: fraud prod}
 proxy: {inflight: 8192, limitz: {}, timeouts: {head: 0s}}
 admin: {listen: 127.0.0.1:8080}
-ledger: {sync_interval: 0s}
+ledger: {sync_interval: 0s, queue_entries: 8192}
 backends:
 - name: a
   url: https://models:443
@@ -133,8 +151,8 @@ backends:
             "c.yaml:12:8: backends[1].url: '…@host/path' must not hold a user name or password: write http://HOST:PORT",
             "c.yaml:13:13: backends[1].grpc_url: 'http://host:grpc' has a wrong port: write http://HOST:PORT",
             "c.yaml:13:13: backends[1].grpc_url: gRPC needs HTTP/2: remove it, or set protocol to auto",
-            "c.yaml:4:9: ledger.queue_entries: 8192 is too few for proxy.inflight 8192: each call reserves 2 places and a group takes 64, so write 16448 or more",
-            "c.yaml:4:25: ledger.sync_interval: must be more than 0s",
+            "c.yaml:4:25: ledger.sync_interval: 0s would never sync, take 1s",
+            "c.yaml:4:44: ledger.queue_entries: 8192 is too few for proxy.inflight 8192: each call reserves 2 places and a group takes 64, so write 16448 or more",
             "c.yaml:3:17: admin.listen: is proxy.listen too: choose another port",
         ]
     );
@@ -171,4 +189,48 @@ fn a_missing_file_is_named() {
     let error = Source::file("/nonexistent/touchmark.yaml").load().unwrap_err();
     assert!(matches!(error, ConfigError::Read { .. }));
     assert!(error.to_string().starts_with("/nonexistent/touchmark.yaml: No such file"));
+}
+
+#[test]
+fn one_version_has_one_lineage() {
+    let text = "\
+backends:
+- {name: a, url: http://a, models: [{name: m, version: v1, datasets: [d@v1]}]}
+- {name: b, url: http://b, models: [{name: m, version: v1, datasets: [d@v1]}]}
+- {name: c, url: http://c, models: [{name: m, version: v1, datasets: [d@v2]}]}
+";
+    assert_eq!(
+        errors(text),
+        [
+            "c.yaml:4:37: backends[2].models[0]: is declared otherwise in backends[0].models[0]: one version has one lineage"
+        ]
+    );
+}
+
+#[test]
+fn depth_and_aliases_are_bounded() {
+    for deep in ["[".repeat(200_000), "{a: ".repeat(100_000), "- ".repeat(100_000)] {
+        assert!(load(&deep, &[]).is_err());
+    }
+    let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..10 {
+        let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+        laughs = format!("{laughs}a{level}: &a{level} [{aliases}]\n");
+    }
+    assert!(load(&laughs, &[]).is_err());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_breaks_the_loader(text in "\\PC{0,80}", line in 0_usize..200, cut in 0_usize..60) {
+        let _any = load(&text, &[]);
+        let whole = concat!(include_str!("../../../config/touchmark.yaml"), "\n");
+        let mut lines: Vec<String> = whole.lines().map(str::to_owned).collect();
+        let place = line % lines.len();
+        let kept: String = lines[place].chars().take(cut).collect();
+        lines[place] = format!("{kept}{text}");
+        if let Err(error) = load(&lines.join("\n"), &[]) {
+            proptest::prop_assert!(!error.is_empty());
+        }
+    }
 }

@@ -42,6 +42,7 @@ pub struct Address {
 pub(super) struct Pool {
     address: Address,
     /// At rest, the longest first.
+    #[expect(clippy::vec_box, reason = "connections come and go boxed; moving 500 bytes each time would cost more")]
     resting: RefCell<Vec<Box<H1>>>,
     shared: RefCell<Vec<H2>>,
     /// Held while an HTTP/2 connection is made, so that a burst makes one, not many.

@@ -1,0 +1,214 @@
+//! The composition root of `serve`: the only file that knows every part.
+//!
+//! **Start**: sockets are bound before anything else, so that an address in use costs nothing; then the lineage is
+//! resolved, the ledger opened (which recovers it), and the data path starts last.
+//!
+//! **Stop**: readiness fails at once; after `shutdown.delay` the listener closes; exchanges under way end within
+//! `shutdown.grace`, what is left is cut and recorded as that; the ledger is sealed; spans are flushed; the admin
+//! listener goes last, so that the end can be watched.
+
+mod reload;
+mod run;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use crate::admin::{self, AdminError, Readiness};
+use crate::config::Config;
+use crate::ledger::{self, Ledger};
+use crate::lineage::{self, Identity};
+use crate::proxy::{Admission, Phase, Server, Shared, Snapshot, SnapshotError};
+use crate::telemetry::{Metrics, Service, TraceError, Tracer};
+
+pub use reload::ReloadError;
+pub use run::{Ended, serve};
+
+/// What telemetry still has to send may take so long at the end.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at whether the last exchange has ended.
+const DRAIN_STEP: Duration = Duration::from_millis(10);
+/// The component that readiness names while the process stops.
+const STOPPING: &str = "process";
+
+/// Why `serve` cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The proxy's address cannot be listened on.
+    #[error("proxy.listen: cannot listen on {listen}: stop what listens there, or set another address")]
+    Listen {
+        /// The configured address.
+        listen: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The admin listener cannot start.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// A declared lineage cannot stand.
+    #[error("{0}")]
+    Lineage(String),
+    /// The configuration cannot be compiled.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The ledger cannot be opened.
+    #[error(transparent)]
+    Ledger(#[from] ledger::OpenError),
+    /// Spans cannot be exported as configured.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// A thread cannot be started, or a file not be written.
+    #[error("{what}")]
+    Io {
+        /// What could not be done.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A running Touchmark.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    listen: SocketAddr,
+    server: Server,
+    admin: admin::Handle,
+    readiness: Readiness,
+    shared: Shared,
+    ledger: Arc<Ledger>,
+    data: run::DataDir,
+}
+
+impl App {
+    /// Starts everything. The configuration has been validated.
+    pub fn start(config: Config, metrics: &Arc<Metrics>) -> Result<Self, StartError> {
+        let socket = listen(config.proxy.listen)?;
+        let listening = socket.local_addr().map_err(io_error("cannot read the listening address"))?;
+        let admin_socket = admin::bind(&config.admin)?;
+        let auth = admin::Auth::load(&config.admin)?;
+
+        let (snapshot, identities) = compile(&config, metrics)?;
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
+        lineage::observe(metrics, &identities);
+
+        let instance = config.deployment.instance.clone().unwrap_or_default();
+        let service = Service { deployment: &config.deployment.name, instance: &instance };
+        let origin = ledger::Origin { deployment: config.deployment.name.clone(), instance: instance.clone() };
+        let ledger = Arc::new(Ledger::open(&config.ledger, origin, metrics)?);
+        let tracer = Tracer::start(&config.telemetry.traces, &service, metrics)?;
+
+        let readiness = Readiness::default();
+        probe(&readiness, &ledger, &snapshot);
+        let status = admin::Status::new(&config.deployment.name, &instance);
+        let parts = admin::Parts { metrics: Metrics::clone(metrics), readiness: readiness.clone(), status, auth };
+        let admin = admin::serve(admin_socket, parts)?;
+        let data = run::DataDir::announce(&config.ledger.dir, admin.address(), listening)
+            .map_err(io_error("cannot write serve.json in the data directory"))?;
+
+        let shared = Shared {
+            snapshot,
+            recorder: Arc::clone(&ledger) as _,
+            metrics: Arc::clone(metrics),
+            tracer,
+            log: config.telemetry.log.predictions,
+            admission: Arc::<Admission>::default(),
+        };
+        let server =
+            Server::start(&config.proxy, &socket, &shared).map_err(io_error("cannot start the proxy's threads"))?;
+        tracing::info!(listen = %listening, admin = %admin.address(), ledger = %config.ledger.dir.display(),
+            deployment = %config.deployment.name, instance = %instance, "serving");
+        Ok(Self { config, listen: listening, server, admin, readiness, shared, ledger, data })
+    }
+
+    /// Where predictions are served.
+    pub fn listening_on(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where the admin listener is.
+    pub fn admin_on(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Stops in order. `true` where every exchange ended by itself.
+    pub fn stop(self) -> bool {
+        let Self { config, server, admin, readiness, shared, ledger, data, .. } = self;
+        readiness.set(STOPPING, Err("stopping".to_owned()));
+        std::thread::sleep(config.shutdown.delay.0);
+        server.enter(Phase::Draining);
+        let began = Instant::now();
+        while !server.is_over() && began.elapsed() < config.shutdown.grace.0 {
+            std::thread::sleep(DRAIN_STEP);
+        }
+        let whole = server.is_over();
+        if !whole {
+            tracing::warn!(inflight = shared.admission.inflight(), "shutdown.grace is over: cutting what is under way");
+        }
+        server.enter(Phase::Stopped);
+        server.join();
+        if let Err(error) = ledger.close() {
+            tracing::error!(%error, "the ledger could not be sealed; the next start recovers it");
+        }
+        shared.tracer.shutdown(FLUSH_PATIENCE);
+        drop(data);
+        admin.stop();
+        tracing::info!("stopped");
+        whole
+    }
+}
+
+/// Compiles the configuration for the data path.
+fn compile(config: &Config, metrics: &Arc<Metrics>) -> Result<(Snapshot, Vec<Arc<Identity>>), StartError> {
+    let identities: Vec<Vec<Arc<Identity>>> = config
+        .backends
+        .iter()
+        .enumerate()
+        .map(|(at, backend)| {
+            let models = backend.models.iter().enumerate();
+            models.map(|(model_at, model)| resolve(&format!("backends[{at}].models[{model_at}]"), model)).collect()
+        })
+        .collect::<Result<_, _>>()?;
+    let hold = config.ledger.hold_limit.0;
+    let snapshot = Snapshot::new(&config.proxy, &config.backends, &identities, hold, metrics)?;
+    Ok((snapshot, identities.into_iter().flatten().collect()))
+}
+
+fn resolve(key: &str, model: &crate::proxy::ModelConfig) -> Result<Arc<Identity>, StartError> {
+    lineage::resolve(&model.declared()).map(Arc::new).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(|error| format!("{key}.{error}")).collect();
+        StartError::Lineage(lines.join("\n"))
+    })
+}
+
+/// What readiness asks: can the ledger take entries, and is there a model server that takes calls?
+fn probe(readiness: &Readiness, ledger: &Arc<Ledger>, snapshot: &Arc<ArcSwap<Snapshot>>) {
+    let ledger = Arc::clone(ledger);
+    readiness.register("ledger", move || match ledger.status().state {
+        ledger::State::Writing => Ok(()),
+        ledger::State::Failing { reason } => Err(reason),
+        ledger::State::Sealed => Err("sealed: the process is stopping".to_owned()),
+    });
+    let snapshot = Arc::clone(snapshot);
+    readiness.register("backends", move || {
+        let (snapshot, now) = (snapshot.load(), Instant::now());
+        let any = snapshot.backends.is_empty() || snapshot.backends.iter().any(|backend| backend.health.is_in(now));
+        any.then_some(()).ok_or_else(|| "every backend fails".to_owned())
+    });
+}
+
+fn listen(listen: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(listen).map_err(|source| StartError::Listen { listen, source })
+}
+
+fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    move |source| StartError::Io { what, source }
+}

@@ -1,0 +1,141 @@
+//! `serve` as a process: logging, signals, reloads, and the file that tells other commands where it is.
+//!
+//! Works as PID 1 and with a read-only root: it writes to the data directory alone.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{App, StartError};
+use crate::config::{Config, Source, Watch, WatchError};
+use crate::telemetry::{self, Metrics};
+
+/// Signals and changes waiting to be seen, at most; more of them say nothing new.
+const EVENTS_MAX: usize = 16;
+/// Between two looks at whether an orderly stop is over.
+const STOP_STEP: Duration = Duration::from_millis(20);
+/// The file in the data directory that names a running process's addresses.
+const SERVE_JSON: &str = "serve.json";
+
+/// How `serve` ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// In order, on a signal.
+    InOrder,
+    /// At once, on a second signal: the next start recovers.
+    AtOnce,
+}
+
+/// Why `serve` could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It could not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Logging cannot be set up as configured.
+    #[error(transparent)]
+    Log(#[from] telemetry::LogError),
+    /// Signals cannot be received.
+    #[error("cannot receive signals")]
+    Signals(#[from] io::Error),
+    /// Changes of the configuration's file cannot be noticed.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+}
+
+/// What `serve` reacts to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP, or the configuration's file has changed.
+    Reload,
+}
+
+/// Runs until a signal ends it.
+pub fn serve(config: Config, source: &Source) -> Result<Ended, ServeError> {
+    let metrics = Arc::new(Metrics::new());
+    let _log = telemetry::init(&config.telemetry.log, &metrics)?;
+    let (sender, events) = sync_channel(EVENTS_MAX);
+    listen(source.path(), sender)?;
+    let mut app = App::start(config, &metrics)?;
+    while events.recv() == Ok(Event::Reload) {
+        // Logged and counted where it is refused.
+        let _ = app.reload(source);
+    }
+    Ok(stop(app, &events))
+}
+
+fn stop(app: App, events: &Receiver<Event>) -> Ended {
+    tracing::info!("stopping: a second signal ends at once");
+    let stopping = thread::spawn(move || app.stop());
+    loop {
+        match events.recv_timeout(STOP_STEP) {
+            Ok(Event::Stop) => return Ended::AtOnce,
+            Ok(Event::Reload) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => thread::sleep(STOP_STEP),
+        }
+        if stopping.is_finished() {
+            return Ended::InOrder;
+        }
+    }
+}
+
+/// Listens for signals and for changes of the configuration's file, on a thread of its own.
+fn listen(file: Option<&Path>, events: SyncSender<Event>) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (term, int, watch) = {
+        let _context = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, Watch::new(file)?)
+    };
+    let work = move || runtime.block_on(pass_on(term, int, watch, events));
+    thread::Builder::new().name("signals".to_owned()).spawn(work)?;
+    Ok(())
+}
+
+async fn pass_on(mut term: Signal, mut int: Signal, mut watch: Watch, events: SyncSender<Event>) {
+    loop {
+        let event = tokio::select! {
+            _ = term.recv() => Event::Stop,
+            _ = int.recv() => Event::Stop,
+            _ = watch.changed() => Event::Reload,
+        };
+        // A full queue holds as much already; a closed one means that the process is ending.
+        let _ = events.try_send(event);
+    }
+}
+
+/// `serve.json` in the data directory, there while the process runs: what writes goes through its admin address.
+#[derive(Debug)]
+pub(super) struct DataDir {
+    file: PathBuf,
+}
+
+impl DataDir {
+    /// Writes the file whole or not at all.
+    pub(super) fn announce(dir: &Path, admin: SocketAddr, listen: SocketAddr) -> io::Result<Self> {
+        let file = dir.join(SERVE_JSON);
+        let draft = dir.join(format!(".{SERVE_JSON}.new"));
+        let says = serde_json::json!({
+            "pid": std::process::id(),
+            "admin": format!("http://{admin}"),
+            "listen": format!("http://{listen}"),
+        });
+        fs::write(&draft, format!("{says}\n"))?;
+        fs::rename(&draft, &file)?;
+        Ok(Self { file })
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.file);
+    }
+}

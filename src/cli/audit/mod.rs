@@ -1,0 +1,135 @@
+//! `touchmark audit`: what the ledger holds, for people and for scripts.
+//!
+//! Each command has its file; what they share stands here: where the ledger is, which entries are meant, and how
+//! one is printed. Nothing here writes to the ledger.
+
+mod entry;
+mod export;
+mod filter;
+mod find;
+mod hash;
+mod reader;
+mod show;
+mod tail;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use super::{Status, output};
+use crate::config::Source;
+use reader::{Found, Reader};
+
+/// `touchmark audit …`
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Finds predictions: by input, model, time and more
+    Find(find::Args),
+    /// Shows all that the ledger knows of one prediction
+    Show(show::Args),
+    /// Prints the newest entries, and those to come
+    Tail(tail::Args),
+    /// Writes entries as JSON lines or CSV
+    Export(export::Args),
+    /// Hashes a payload as the ledger does
+    Hash(hash::Args),
+}
+
+/// Where the ledger is.
+#[derive(Debug, clap::Args)]
+struct Data {
+    /// The data directory [default: from the configuration, else ./touchmark-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The configuration file that names it
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    config: Option<PathBuf>,
+}
+
+impl Data {
+    fn open(&self) -> Result<Reader> {
+        let source = self.config.as_ref().map_or_else(Source::default, Source::file);
+        let dir = match &self.data {
+            Some(dir) => dir.clone(),
+            None => source.ledger_dir()?,
+        };
+        Ok(Reader::open(&dir)?)
+    }
+}
+
+pub(super) fn run(args: Args, out: &mut dyn Write) -> Result<Status> {
+    match args.command {
+        Command::Find(args) => find::run(&args, out),
+        Command::Show(args) => show::run(&args, out),
+        Command::Tail(args) => tail::run(&args, out),
+        Command::Export(args) => export::run(&args, out),
+        Command::Hash(args) => hash::run(&args, out),
+    }
+}
+
+/// The entries that can be read. Damage between them is said at once, and makes the command fail at its end: what is
+/// whole is given, and a missing entry is never silent.
+#[derive(Debug)]
+struct Readable<I> {
+    entries: I,
+    damaged: bool,
+}
+
+impl<I, E> Readable<I>
+where
+    I: Iterator<Item = Result<Found, E>>,
+    E: Into<anyhow::Error>,
+{
+    fn new(entries: I) -> Self {
+        Self { entries, damaged: false }
+    }
+
+    fn status(&self) -> Status {
+        if self.damaged { Status::Failed } else { Status::Done }
+    }
+}
+
+impl<I, E> Iterator for Readable<I>
+where
+    I: Iterator<Item = Result<Found, E>>,
+    E: Into<anyhow::Error>,
+{
+    type Item = Found;
+
+    fn next(&mut self) -> Option<Found> {
+        loop {
+            match self.entries.next()? {
+                Ok(found) => return Some(found),
+                Err(error) => {
+                    output::error(&error.into());
+                    self.damaged = true;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::entry::tests::found;
+    use super::*;
+
+    #[test]
+    fn damage_hides_nothing_and_fails_at_the_end() {
+        let entries = [Ok(found(1, "{}")), Err(anyhow::anyhow!("damaged at byte 7")), Ok(found(3, "{}"))];
+        let mut readable = Readable::new(entries.into_iter());
+        let indices: Vec<_> = readable.by_ref().map(|found| found.index).collect();
+        assert_eq!(indices, [1, 3]);
+        assert_eq!(readable.status(), Status::Failed);
+        let mut whole = Readable::new([Ok::<_, anyhow::Error>(found(1, "{}"))].into_iter());
+        assert_eq!((whole.by_ref().count(), whole.status()), (1, Status::Done));
+    }
+}

@@ -1,0 +1,375 @@
+//! The ledger's own thread: everything that takes long, so that no worker has to.
+//!
+//! It leads under `queue` and `sync`, syncs at least each `ledger.sync_interval`, makes the next segment ahead of
+//! need, rotates, mends what an I/O error broke or tries again each second, writes the gaps that are owed, has
+//! indices built, and seals at the end. It decides nothing about entries.
+
+use std::io;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::ledger::config::Durability;
+use crate::ledger::entry::{self, Gap, Kind};
+use crate::ledger::indexer::Indexer;
+use crate::ledger::json::Clock;
+use crate::ledger::segment::{File, SPARE_NAME};
+use crate::ledger::tail::{Done, Stuck, Synced, Tail, create_spare};
+use crate::ledger::writer::{Pending, Shared, State, Submission, nonce, note, take};
+
+/// The longest between two looks at gauges, gaps and the spare segment.
+const TICK_MAX: Duration = Duration::from_secs(1);
+/// Between two attempts to open a new segment while the ledger fails.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long the keeper waits under `queue` for entries to gather: what a crash may cost, and what saves wake-ups.
+const LINGER: Duration = Duration::from_millis(2);
+
+/// The thread's state.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+    indexer: Indexer,
+    /// The next segment, made ahead of need.
+    spare: Option<Arc<dyn File>>,
+    due: Instant,
+    retry: Instant,
+    /// The size up to which a commit frame says that it is synced.
+    marked: u64,
+}
+
+type Guard<'a> = MutexGuard<'a, Pending>;
+
+impl Keeper {
+    pub(crate) fn new(shared: Arc<Shared>, indexer: Indexer) -> Self {
+        let now = Instant::now();
+        Self { shared, indexer, spare: None, due: now, retry: now, marked: 0 }
+    }
+
+    /// Runs until the ledger is closed.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let mut pending = shared.lock();
+        loop {
+            let (now, failing) = (Instant::now(), pending.state == State::Failing);
+            pending = if pending.closing {
+                drop(pending);
+                return self.close();
+            } else if failing && now >= self.retry {
+                self.try_again(&shared, pending)
+            } else if !failing && self.has_work(&pending) {
+                let pending = self.linger(&shared, pending);
+                self.drain(&shared, pending)
+            } else if !failing && now >= self.due {
+                self.tick(&shared, pending)
+            } else {
+                let until = if failing { self.retry } else { self.due };
+                sleep(&shared, pending, until - now)
+            };
+        }
+    }
+
+    fn has_work(&self, pending: &Pending) -> bool {
+        let leads = self.shared.config.durability != Durability::Write;
+        pending.stuck || pending.attention || (leads && !pending.group.is_empty())
+    }
+
+    /// Under `queue`, lets entries gather unless many have.
+    fn linger<'a>(&self, shared: &'a Shared, pending: Guard<'a>) -> Guard<'a> {
+        if shared.config.durability != Durability::Queue || pending.attention || pending.closing {
+            return pending;
+        }
+        wait(shared, pending, LINGER)
+    }
+
+    /// Takes the tail, from whoever leads if need be.
+    fn claim<'a>(&mut self, shared: &'a Shared, mut pending: Guard<'a>) -> (Guard<'a>, Box<Tail>) {
+        loop {
+            if let Some(mut tail) = pending.tail.take() {
+                pending.claimed = false;
+                tail.synced = pending.synced;
+                tail.set_spare(self.spare.take());
+                return (pending, tail);
+            }
+            pending.claimed = true;
+            pending = shared.wake.wait(pending).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+
+    /// Gives the tail back, with what everyone may know of it.
+    fn restore<'a>(&mut self, mut pending: Guard<'a>, mut tail: Box<Tail>) -> Guard<'a> {
+        self.spare = tail.take_spare();
+        note(&mut pending, &tail);
+        pending.tail = Some(tail);
+        pending
+    }
+
+    /// Writes whatever is pending or stuck, and rotates where that is due.
+    fn drain<'a>(&mut self, shared: &'a Shared, mut pending: Guard<'a>) -> Guard<'a> {
+        let mut tail;
+        (pending, tail) = self.claim(shared, pending);
+        let mut mending = std::mem::take(&mut pending.stuck);
+        loop {
+            pending.attention = false;
+            if !mending {
+                take(&mut pending, &mut tail);
+            }
+            drop(pending);
+            let taken = Instant::now();
+            let result = self.commit(&mut tail, mending);
+            if result.is_ok() {
+                shared.publish(&mut tail, taken);
+            }
+            pending = shared.lock();
+            if let Err(error) = result {
+                self.give_up(&mut pending, &mut tail, &error);
+                break;
+            }
+            note(&mut pending, &tail);
+            renumber(&mut pending, &tail);
+            // With nothing in hand, mending is rotating.
+            mending = tail.wants_rotation() && tail.has_spare();
+            if !mending && pending.group.is_empty() {
+                break;
+            }
+        }
+        self.restore(pending, tail)
+    }
+
+    /// Makes the group in hand as durable as the mode promises, in this segment or another.
+    fn commit(&mut self, tail: &mut Tail, stuck: bool) -> io::Result<()> {
+        if !stuck && !tail.group.is_empty() {
+            match self.write(tail) {
+                Ok(()) => return Ok(()),
+                Err(Stuck::Full) => {}
+                Err(Stuck::Io(error)) => {
+                    tracing::error!(%error, segment = tail.first, "writing the ledger failed; the segment is given up");
+                }
+            }
+        } else if !stuck {
+            return Ok(());
+        }
+        self.mend(tail)
+    }
+
+    fn write(&self, tail: &mut Tail) -> Result<(), Stuck> {
+        match self.shared.config.durability {
+            Durability::Sync => tail.write_and_sync(),
+            Durability::Write | Durability::Queue => tail.write(),
+        }
+    }
+
+    /// Goes on in a new segment: after a full one, or in the place of a poisoned one.
+    fn mend(&mut self, tail: &mut Tail) -> io::Result<()> {
+        if !tail.poisoned {
+            match tail.rotate() {
+                Ok(done) => {
+                    self.finished(done, tail);
+                    if tail.group.is_empty() {
+                        return Ok(());
+                    }
+                    match self.write(tail) {
+                        Ok(()) => return Ok(()),
+                        Err(Stuck::Full) => return Err(io::Error::other("a new segment took no entries")),
+                        Err(Stuck::Io(error)) => tracing::error!(%error, "writing a new segment failed"),
+                    }
+                }
+                Err(error) if !tail.poisoned => return Err(error),
+                Err(error) => tracing::error!(%error, segment = tail.first, "sealing a segment failed; it is given up"),
+            }
+        }
+        let done = tail.replace()?;
+        self.finished(done, tail);
+        Ok(())
+    }
+
+    fn finished(&mut self, done: Done, tail: &Tail) {
+        if done.lost > 0 {
+            self.shared.meters.integrity_failures.inc();
+            tracing::error!(
+                segment = done.first,
+                entries = done.lost,
+                "recorded entries could not be read back from a failed segment"
+            );
+        }
+        // A segment that was replaced from its first entry on has lost its name to the new one.
+        if done.first != tail.first {
+            self.indexer.add(done.first);
+        }
+    }
+
+    /// Fails what waits, and refuses more until a new segment can be opened.
+    fn give_up(&mut self, pending: &mut Pending, tail: &mut Tail, error: &io::Error) {
+        tracing::error!(%error, "the ledger cannot write; predictions are refused or go unrecorded until it can");
+        self.shared.fail(pending, &mut tail.group);
+        let mut group = std::mem::take(&mut pending.group);
+        self.shared.fail(pending, &mut group);
+        pending.next = tail.size;
+        pending.reason = error.to_string();
+        pending.stuck = false;
+        self.shared.set_state(pending, State::Failing);
+        self.retry = Instant::now() + RETRY;
+    }
+
+    /// Tries to open a new segment after a failure.
+    fn try_again<'a>(&mut self, shared: &'a Shared, pending: Guard<'a>) -> Guard<'a> {
+        let (pending, mut tail) = self.claim(shared, pending);
+        drop(pending);
+        let result = self.mend(&mut tail);
+        let mut pending = shared.lock();
+        match result {
+            Ok(()) => {
+                tracing::warn!(size = tail.size, "the ledger writes again");
+                pending.next = tail.size;
+                pending.reason.clear();
+                if pending.state == State::Failing {
+                    shared.set_state(&mut pending, State::Writing);
+                }
+                self.owe_entries(&mut pending);
+            }
+            Err(error) => {
+                pending.reason = error.to_string();
+                self.retry = Instant::now() + RETRY;
+            }
+        }
+        self.restore(pending, tail)
+    }
+
+    /// What is due at least once a second.
+    fn tick<'a>(&mut self, shared: &'a Shared, mut pending: Guard<'a>) -> Guard<'a> {
+        self.due = Instant::now() + shared.config.sync_interval.0.min(TICK_MAX);
+        let (file, written, synced) = (Arc::clone(&pending.file), pending.written, pending.synced);
+        self.owe_entries(&mut pending);
+        drop(pending);
+        let (entries, bytes) = shared.queue();
+        shared.meters.queue_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        shared.meters.queue_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.prepare(written.offset);
+        // Without the tail: workers go on writing meanwhile.
+        let result = if written.size > synced.size { file.sync() } else { Ok(()) };
+        let pending = shared.lock();
+        self.after_sync(shared, pending, result, written)
+    }
+
+    fn after_sync<'a>(
+        &mut self,
+        shared: &'a Shared,
+        mut pending: Guard<'a>,
+        result: io::Result<()>,
+        written: Synced,
+    ) -> Guard<'a> {
+        if let Err(error) = result {
+            tracing::error!(%error, "syncing the ledger failed; the segment is given up");
+            let mut tail;
+            (pending, tail) = self.claim(shared, pending);
+            tail.poisoned = true;
+            pending.stuck = true;
+            return self.restore(pending, tail);
+        }
+        if written.size > pending.synced.size {
+            pending.synced = written;
+        }
+        if pending.synced.size > self.marked && pending.group.is_empty() && !pending.stuck {
+            pending = self.mark(shared, pending);
+        }
+        pending
+    }
+
+    /// Says on disk how far the log is synced, so that later damage there cannot pass for a torn tail.
+    fn mark<'a>(&mut self, shared: &'a Shared, pending: Guard<'a>) -> Guard<'a> {
+        let (pending, mut tail) = self.claim(shared, pending);
+        if pending.stuck {
+            return self.restore(pending, tail);
+        }
+        drop(pending);
+        self.marked = tail.synced.size;
+        let failed = matches!(tail.write(), Err(Stuck::Io(_)));
+        tail.group.clear();
+        let mut pending = shared.lock();
+        pending.stuck = failed;
+        pending.attention |= !pending.group.is_empty();
+        self.restore(pending, tail)
+    }
+
+    /// Makes the next segment once half of this one is written.
+    fn prepare(&mut self, offset: u64) {
+        let size = self.shared.config.segment_size.0;
+        if self.spare.is_some() || offset < size / 2 {
+            return;
+        }
+        match create_spare(&*self.shared.storage, size) {
+            Ok(spare) => self.spare = Some(spare),
+            Err(error) => tracing::warn!(%error, "the next ledger segment cannot be made yet"),
+        }
+    }
+
+    /// Turns what is owed into `gap` entries.
+    fn owe_entries(&self, pending: &mut Pending) {
+        let now = SystemTime::now();
+        for at in 0..pending.owed.len() {
+            let Some(gap) = pending.owed[at].take() else { continue };
+            self.push_gap(pending, &gap, now);
+        }
+    }
+
+    fn push_gap(&self, pending: &mut Pending, gap: &Gap, now: SystemTime) {
+        let mut payload = Vec::new();
+        entry::gap(&mut payload, &mut Clock::default(), nonce(), now, gap);
+        self.push(pending, Kind::Gap, &payload, now);
+        pending.group.gaps.push(*gap);
+    }
+
+    fn push(&self, pending: &mut Pending, kind: Kind, payload: &[u8], time: SystemTime) {
+        let submission = Submission { kind, time, payload, document: None };
+        self.shared.append(pending, &submission, crc32c::crc32c(payload));
+        pending.attention = true;
+    }
+
+    /// The orderly end: everything written, a `stop` entry, sealed, synced, indexed.
+    fn close(mut self) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let mut pending = shared.lock();
+        if !pending.reason.is_empty() {
+            pending = self.try_again(&shared, pending);
+        }
+        if pending.reason.is_empty() {
+            self.owe_entries(&mut pending);
+            let (now, mut payload) = (SystemTime::now(), Vec::new());
+            let event = ("stop", &b""[..]);
+            entry::lifecycle(&mut payload, &mut Clock::default(), nonce(), &shared.origin, now, event);
+            self.push(&mut pending, Kind::Lifecycle, &payload, now);
+            pending = self.drain(&shared, pending);
+        }
+        shared.set_state(&mut pending, State::Sealed);
+        let (mut pending, mut tail) = self.claim(&shared, pending);
+        let failed = (!pending.reason.is_empty()).then(|| io::Error::other(std::mem::take(&mut pending.reason)));
+        drop(pending);
+        let result = failed.map_or_else(|| tail.seal(true), Err);
+        if result.is_ok() {
+            self.indexer.add(tail.first);
+        }
+        if tail.take_spare().is_some() {
+            drop(shared.storage.remove(SPARE_NAME));
+        }
+        self.indexer.finish();
+        result.and_then(|()| shared.storage.sync_dir())
+    }
+}
+
+/// After entries were lost, what is pending moves up to where they were.
+fn renumber(pending: &mut Pending, tail: &Tail) {
+    let next = tail.size + u64::from(pending.group.count);
+    if next != pending.next {
+        pending.group.renumber(tail.size);
+        pending.next = next;
+    }
+}
+
+fn sleep<'a>(shared: &'a Shared, mut pending: Guard<'a>, time: Duration) -> Guard<'a> {
+    pending.idle = true;
+    pending = wait(shared, pending, time);
+    pending.idle = false;
+    pending
+}
+
+fn wait<'a>(shared: &'a Shared, pending: Guard<'a>, time: Duration) -> Guard<'a> {
+    shared.wake.wait_timeout(pending, time).unwrap_or_else(std::sync::PoisonError::into_inner).0
+}
