@@ -3,6 +3,8 @@
 //! Each check is a function from text to findings, with a small text beside it that must be found. It does not judge
 //! what a compiler, rustfmt or clippy already does.
 
+#![expect(clippy::expect_used, reason = "a check that cannot look has failed")]
+
 #[path = "tidy/arrows.rs"]
 mod arrows;
 #[path = "tidy/dependencies.rs"]
@@ -22,18 +24,19 @@ const FOREIGN: [&str; 7] =
     [".git", "artifacts", "corpus", "node_modules", "proptest-regressions", "target", "touchmark-data"];
 
 /// A file of the repository: its path from the root, with `/`, and its text.
-pub struct File {
-    pub path: String,
-    pub text: String,
+#[derive(Debug)]
+pub(crate) struct File {
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 /// The root of the repository.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Every text file under a folder of the repository whose path passes, in order of path.
-pub fn files(folder: &str, wanted: impl Fn(&str) -> bool) -> Vec<File> {
+pub(crate) fn files(folder: &str, wanted: impl Fn(&str) -> bool) -> Vec<File> {
     let mut paths = Vec::new();
     walk(&root().join(folder), &mut paths);
     paths.sort();
@@ -49,18 +52,18 @@ pub fn files(folder: &str, wanted: impl Fn(&str) -> bool) -> Vec<File> {
 }
 
 /// Every Rust source under a folder.
-pub fn rust(folder: &str) -> Vec<File> {
+pub(crate) fn rust(folder: &str) -> Vec<File> {
     let found = files(folder, |path| has_extension(path, "rs"));
     assert!(!found.is_empty(), "no sources under {folder}");
     found
 }
 
-pub fn has_extension(path: &str, extension: &str) -> bool {
+pub(crate) fn has_extension(path: &str, extension: &str) -> bool {
     Path::new(path).extension().is_some_and(|found| found == extension)
 }
 
 /// The product's part of a source: without its in-file tests.
-pub fn product(text: &str) -> &str {
+pub(crate) fn product(text: &str) -> &str {
     let tests = text.match_indices("#[cfg(test)]\n").find(|(at, mark)| {
         let next = text[at + mark.len()..].lines().next().unwrap_or_default();
         next.contains("mod ") && next.ends_with('{')
@@ -69,13 +72,13 @@ pub fn product(text: &str) -> &str {
 }
 
 /// Whether a source is tests from end to end.
-pub fn is_tests(path: &str) -> bool {
+pub(crate) fn is_tests(path: &str) -> bool {
     path.rsplit('/').any(|part| part == "tests" || part == "tests.rs" || part.ends_with("_tests.rs"))
 }
 
 /// Fails with every finding at once.
 #[track_caller]
-pub fn none(findings: &[String]) {
+pub(crate) fn none(findings: &[String]) {
     assert!(findings.is_empty(), "{} findings:\n  {}", findings.len(), findings.join("\n  "));
 }
 

@@ -8,7 +8,7 @@ const METRICS: &str = "src/telemetry/metrics.rs";
 const SHOWS_METRICS: [&str; 3] = ["src/cli/", "src/demo/", "src/demo.rs"];
 
 /// Every metric that the code registers, with its prefix; a test in that file holds its table equal to the registry.
-pub fn metrics() -> Vec<String> {
+pub(crate) fn metrics() -> Vec<String> {
     let text = std::fs::read_to_string(root().join(METRICS)).expect("the file of metrics");
     let table = text.split("const CONTRACT").nth(1).and_then(|rest| rest.split("];\n").next()).unwrap_or_default();
     let names = table.lines().filter_map(|line| line.trim().strip_prefix("(\"")?.split('"').next());
