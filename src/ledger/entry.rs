@@ -150,6 +150,7 @@ pub(crate) fn prediction(
     }
     pen.cut(b",\"client_request_id\":", exchange.client_request_id, REQUEST_ID_MAX);
     pen.end();
+    debug_assert!(out.len() <= PREDICTION_BYTES_MAX, "the members' limits leave room for no more");
 }
 
 /// A `begin` entry.

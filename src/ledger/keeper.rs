@@ -14,12 +14,12 @@ use crate::ledger::indexer::Indexer;
 use crate::ledger::json::Clock;
 use crate::ledger::segment::{File, SPARE_NAME};
 use crate::ledger::tail::{Done, Stuck, Synced, Tail, create_spare};
-use crate::ledger::writer::{Pending, Shared, State, Submission, nonce, note, take};
+use crate::ledger::writer::{Keeping, Pending, Shared, State, Submission, nonce, note, take};
 
 /// The longest between two looks at gauges, gaps and the spare segment.
 const TICK_MAX: Duration = Duration::from_secs(1);
 /// Between two attempts to open a new segment while the ledger fails.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_secs(1) };
 /// How long the keeper waits under `queue` for entries to gather: what a crash may cost, and what saves wake-ups.
 const LINGER: Duration = Duration::from_millis(2);
 
@@ -56,7 +56,7 @@ impl Keeper {
             } else if failing && now >= self.retry {
                 self.try_again(&shared, pending)
             } else if !failing && self.has_work(&pending) {
-                let pending = self.linger(&shared, pending);
+                let pending = Self::linger(&shared, pending);
                 self.drain(&shared, pending)
             } else if !failing && now >= self.due {
                 self.tick(&shared, pending)
@@ -73,7 +73,7 @@ impl Keeper {
     }
 
     /// Under `queue`, lets entries gather unless many have.
-    fn linger<'a>(&self, shared: &'a Shared, pending: Guard<'a>) -> Guard<'a> {
+    fn linger<'a>(shared: &'a Shared, pending: Guard<'a>) -> Guard<'a> {
         if shared.config.durability != Durability::Queue || pending.attention || pending.closing {
             return pending;
         }
@@ -84,12 +84,12 @@ impl Keeper {
     fn claim<'a>(&mut self, shared: &'a Shared, mut pending: Guard<'a>) -> (Guard<'a>, Box<Tail>) {
         loop {
             if let Some(mut tail) = pending.tail.take() {
-                pending.claimed = false;
+                pending.keeper = Keeping::Busy;
                 tail.synced = pending.synced;
                 tail.set_spare(self.spare.take());
                 return (pending, tail);
             }
-            pending.claimed = true;
+            pending.keeper = Keeping::Claiming;
             pending = shared.wake.wait(pending).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
     }
@@ -157,28 +157,30 @@ impl Keeper {
         }
     }
 
-    /// Goes on in a new segment: after a full one, or in the place of a poisoned one.
+    /// Goes on in a new segment: after a full one, or in the place of a poisoned one. One failure on the way is
+    /// borne: what it broke is left behind too.
     fn mend(&mut self, tail: &mut Tail) -> io::Result<()> {
-        if !tail.poisoned {
-            match tail.rotate() {
-                Ok(done) => {
-                    self.finished(done, tail);
-                    if tail.group.is_empty() {
-                        return Ok(());
-                    }
-                    match self.write(tail) {
-                        Ok(()) => return Ok(()),
-                        Err(Stuck::Full) => return Err(io::Error::other("a new segment took no entries")),
-                        Err(Stuck::Io(error)) => tracing::error!(%error, "writing a new segment failed"),
-                    }
-                }
-                Err(error) if !tail.poisoned => return Err(error),
-                Err(error) => tracing::error!(%error, segment = tail.first, "sealing a segment failed; it is given up"),
-            }
+        self.move_on(tail).or_else(|error| {
+            tracing::error!(%error, segment = tail.first, "a new ledger segment could not be begun; trying once more");
+            self.move_on(tail)
+        })
+    }
+
+    fn move_on(&mut self, tail: &mut Tail) -> io::Result<()> {
+        if tail.poisoned {
+            let done = tail.replace()?;
+            self.finished(done, tail);
+            return Ok(());
         }
-        let done = tail.replace()?;
+        let done = tail.rotate()?;
         self.finished(done, tail);
-        Ok(())
+        if tail.group.is_empty() {
+            return Ok(());
+        }
+        self.write(tail).map_err(|stuck| match stuck {
+            Stuck::Full => io::Error::other("a new segment took no entries"),
+            Stuck::Io(error) => error,
+        })
     }
 
     fn finished(&mut self, done: Done, tail: &Tail) {
@@ -343,6 +345,7 @@ impl Keeper {
         let failed = (!pending.reason.is_empty()).then(|| io::Error::other(std::mem::take(&mut pending.reason)));
         drop(pending);
         let result = failed.map_or_else(|| tail.seal(true), Err);
+        note(&mut shared.lock(), &tail);
         if result.is_ok() {
             self.indexer.add(tail.first);
         }
@@ -364,9 +367,9 @@ fn renumber(pending: &mut Pending, tail: &Tail) {
 }
 
 fn sleep<'a>(shared: &'a Shared, mut pending: Guard<'a>, time: Duration) -> Guard<'a> {
-    pending.idle = true;
+    pending.keeper = Keeping::Idle;
     pending = wait(shared, pending, time);
-    pending.idle = false;
+    pending.keeper = Keeping::Busy;
     pending
 }
 

@@ -196,6 +196,8 @@ struct Inner {
 impl Ledger {
     /// Locks the directory, recovers what is there, and writes the `start` entry.
     pub fn open(config: &Config, origin: Origin, metrics: &Arc<Metrics>) -> Result<Self, OpenError> {
+        let Origin { deployment, instance } = origin;
+        let origin = OriginJson::new(&deployment, &instance);
         let dir = &config.dir;
         let path = dir.join(FOLDER);
         let failed = |source| OpenError::Io { path: path.clone(), source };
@@ -205,13 +207,12 @@ impl Ledger {
             LockError::Io(source) => OpenError::Io { path: dir.clone(), source },
         })?;
         let disk = Disk::create(&path).map_err(failed)?;
-        Self::open_in(config, &origin, metrics, Arc::new(disk), Some(lock), &path)
+        Self::open_in(config, (origin, metrics), Arc::new(disk), Some(lock), &path)
     }
 
     fn open_in(
         config: &Config,
-        origin: &Origin,
-        metrics: &Metrics,
+        (origin, metrics): (OriginJson, &Metrics),
         storage: Arc<dyn Storage>,
         lock: Option<Lock>,
         path: &Path,
@@ -228,7 +229,6 @@ impl Ledger {
         let log = found.log;
         let tail = Tail::start(Arc::clone(&storage), log, found.next, config.segment_size.0).map_err(failed)?;
         let beginning = Beginning { tail, known: std::mem::take(&mut found.known) };
-        let origin = OriginJson::new(&origin.deployment, &origin.instance);
         let shared = Arc::new(Shared::new(config.clone(), origin, Arc::clone(&storage), (log, metrics), beginning));
         first_entries(&shared, &found, metrics).map_err(failed)?;
         if found.follows.is_some() {
@@ -267,7 +267,7 @@ impl Ledger {
         Status {
             state,
             log: String::from_utf8_lossy(&log).into_owned(),
-            size: pending.written.size,
+            size: self.inner.shared.size(),
             synced: pending.synced.size,
         }
     }
@@ -352,7 +352,7 @@ fn first_entries(shared: &Shared, found: &Recovered, metrics: &Metrics) -> io::R
     let mut pending = shared.lock();
     let Some(mut tail) = pending.tail.take() else { return Ok(()) };
     let (mut payload, clock) = (Vec::new(), &mut Clock::default());
-    let detail = detail_json(&start_detail(found));
+    let detail = start_detail(found);
     entry::lifecycle(&mut payload, clock, nonce(), &shared.origin, now, (Event::Start.as_str(), &detail));
     let push = |pending: &mut writer::Pending, kind, payload: &[u8]| {
         let entry = Submission { kind, time: now, payload, document: None };
@@ -380,15 +380,29 @@ fn first_entries(shared: &Shared, found: &Recovered, metrics: &Metrics) -> io::R
     Ok(())
 }
 
-fn start_detail(found: &Recovered) -> serde_json::Value {
-    let mut detail = serde_json::json!({ "unclean": found.unclean, "recovered": found.recovered });
-    if !found.open.is_empty() {
-        detail["interrupted"] = found.open.len().into();
-    }
-    if let Some(note) = &found.follows {
-        detail["follows"] = serde_json::json!({ "log": note.log, "segment": note.segment, "reason": note.reason });
-    }
-    detail
+/// The `start` entry's detail, in this order.
+#[derive(serde::Serialize)]
+struct StartDetail<'a> {
+    /// The last run did not stop in order.
+    unclean: bool,
+    /// Entries found beyond the last point that is known to have been synced.
+    recovered: u64,
+    /// Predictions whose end a crash took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interrupted: Option<usize>,
+    /// The damaged log that this one follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    follows: Option<&'a quarantine::Note>,
+}
+
+fn start_detail(found: &Recovered) -> Vec<u8> {
+    let detail = StartDetail {
+        unclean: found.unclean,
+        recovered: found.unsynced,
+        interrupted: (!found.open.is_empty()).then_some(found.open.len()),
+        follows: found.follows.as_ref(),
+    };
+    serde_json::to_vec(&detail).unwrap_or_default()
 }
 
 fn detail_json(detail: &serde_json::Value) -> Vec<u8> {

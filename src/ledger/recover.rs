@@ -33,7 +33,7 @@ pub(crate) struct Recovered {
     /// The last run did not stop in order.
     pub(crate) unclean: bool,
     /// Entries found beyond the last point that is known to have been synced.
-    pub(crate) recovered: u64,
+    pub(crate) unsynced: u64,
     /// The log that this one follows, where one was set aside.
     pub(crate) follows: Option<quarantine::Note>,
 }
@@ -65,15 +65,8 @@ pub(crate) fn recover(storage: &Arc<dyn Storage>, fresh: [u8; 16]) -> Result<Rec
             storage.remove(&name).map_err(io)?;
         }
     }
-    let empty = Recovered {
-        log: follows.as_ref().map_or(fresh, |note| note.new_log()),
-        next: 0,
-        known: Vec::new(),
-        open: BTreeMap::new(),
-        unclean: false,
-        recovered: 0,
-        follows,
-    };
+    let log = follows.as_ref().map_or(fresh, quarantine::Note::new_log);
+    let empty = Recovered { log, follows, ..Recovered::empty() };
     let mut walk = Walk { storage: &**storage, found: empty, header: None };
     match walk.run() {
         Ok(()) => Ok(walk.found),
@@ -89,14 +82,15 @@ pub(crate) fn recover(storage: &Arc<dyn Storage>, fresh: [u8; 16]) -> Result<Rec
 }
 
 impl Recovered {
-    fn empty() -> Self {
+    /// Nothing found.
+    pub(crate) fn empty() -> Self {
         Self {
             log: [0; 16],
             next: 0,
             known: Vec::new(),
             open: BTreeMap::new(),
             unclean: false,
-            recovered: 0,
+            unsynced: 0,
             follows: None,
         }
     }
@@ -133,7 +127,7 @@ impl Walk<'_> {
                 return Err(Stop::Damage(first, format!("entries {wanted} to {got} are missing")));
             }
             self.found.next = first;
-            self.segment(file, &header, limit).map_err(|stop| match stop {
+            self.segment(&file, &header, limit).map_err(|stop| match stop {
                 Trouble::Io(error) => failed(&segment_name(first), error),
                 Trouble::Damage(reason) => Stop::Damage(first, reason),
             })?;
@@ -158,22 +152,22 @@ impl Walk<'_> {
         Ok(header)
     }
 
-    fn segment(&mut self, file: Arc<dyn File>, header: &Header, limit: Option<u64>) -> Result<(), Trouble> {
-        if let Some((index, summary)) = self.indexed(&*file, header, limit)? {
+    fn segment(&mut self, file: &Arc<dyn File>, header: &Header, limit: Option<u64>) -> Result<(), Trouble> {
+        if let Some((index, summary)) = self.indexed(&**file, header, limit)? {
             self.adopt(index.end, summary);
             if limit.is_none() {
-                self.found.unclean = !stopped(&*file, index.data_end)?;
+                self.found.unclean = !stopped(&**file, index.data_end)?;
             }
             return Ok(());
         }
         let mut builder = Builder::new(std::mem::take(&mut self.found.open));
-        let extent = scan(&file, header, limit, &mut builder)?;
+        let extent = scan(file, header, limit, &mut builder)?;
         match limit {
             Some(limit) if extent.end < limit => {
                 return Err(Trouble::Damage(format!("entries {} to {limit} cannot be read", extent.end)));
             }
             Some(_) => {}
-            None => self.last(&*file, header, &extent)?,
+            None => self.last(&**file, header, &extent)?,
         }
         if extent.end == header.first {
             // Nothing was written to it; the segment that is made next takes its name.
@@ -215,7 +209,7 @@ impl Walk<'_> {
             return Ok(file.truncate(extent.data_end)?);
         }
         // A segment gets its name only after all before it was synced.
-        self.found.recovered = extent.end.saturating_sub(extent.synced.max(header.first));
+        self.found.unsynced = extent.end.saturating_sub(extent.synced.max(header.first));
         let sworn = later_marks(file, extent.data_end)?.synced.max(extent.synced);
         if sworn > extent.end {
             return Err(Trouble::Damage(format!(

@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     places: AtomicU64,
     queued_entries: AtomicU64,
     queued_bytes: AtomicU64,
+    /// Entries written, as told before any ticket says so.
+    size: AtomicU64,
     /// [`State`], readable without the lock.
     state: AtomicU8,
 }
@@ -67,10 +69,7 @@ pub(crate) struct Pending {
     pub(crate) state: State,
     /// The tail holds a group that its leader could not write; the keeper must.
     pub(crate) stuck: bool,
-    /// The keeper waits for the tail: nobody else takes it.
-    pub(crate) claimed: bool,
-    /// The keeper sleeps with nothing to do.
-    pub(crate) idle: bool,
+    pub(crate) keeper: Keeping,
     /// The keeper should look at the tail: rotation is due, or a leader left entries.
     pub(crate) attention: bool,
     /// The process is stopping.
@@ -83,6 +82,17 @@ pub(crate) struct Pending {
     pub(crate) owed: [Option<Gap>; Unrecorded::ALL.len()],
     /// Why it is failing.
     pub(crate) reason: String,
+}
+
+/// What the keeper does, as far as others must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// It will look before it sleeps.
+    Busy,
+    /// It sleeps with nothing to do.
+    Idle,
+    /// It waits for the tail: nobody else takes it.
+    Claiming,
 }
 
 /// Whether entries are taken.
@@ -184,8 +194,7 @@ impl Shared {
             known: beginning.known.into_iter().collect(),
             state: State::Writing,
             stuck: false,
-            claimed: false,
-            idle: false,
+            keeper: Keeping::Busy,
             attention: false,
             closing: false,
             owed: [None; Unrecorded::ALL.len()],
@@ -202,6 +211,7 @@ impl Shared {
             places: AtomicU64::new(0),
             queued_entries: AtomicU64::new(0),
             queued_bytes: AtomicU64::new(0),
+            size: AtomicU64::new(written.size),
             state: AtomicU8::new(State::Writing as u8),
         }
     }
@@ -240,6 +250,11 @@ impl Shared {
         (entries, self.queued_bytes.load(Ordering::Relaxed))
     }
 
+    /// Entries written.
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Relaxed)
+    }
+
     /// Takes an entry; the ticket settles when it is as durable as the mode promises.
     pub(crate) fn submit(&self, entry: &Submission<'_>) -> Ticket {
         let crc = crc32c::crc32c(entry.payload);
@@ -251,7 +266,7 @@ impl Shared {
         self.append(&mut pending, entry, crc);
         match self.config.durability {
             Durability::Write => {
-                let free = !pending.claimed && !pending.stuck;
+                let free = pending.keeper != Keeping::Claiming && !pending.stuck;
                 match if free { pending.tail.take() } else { None } {
                     Some(tail) => self.lead(pending, tail),
                     None => Ticket::Waiting(wait(&mut pending)),
@@ -301,12 +316,12 @@ impl Shared {
             self.publish(&mut tail, taken);
             pending = self.lock();
             pending.written = Synced { size: tail.size, offset: tail.offset };
-            if pending.group.is_empty() || pending.claimed {
+            if pending.group.is_empty() || pending.keeper == Keeping::Claiming {
                 break;
             }
         }
         let leftover = !pending.group.is_empty() || tail.wants_rotation();
-        let call = pending.claimed || (leftover && !pending.attention);
+        let call = pending.keeper == Keeping::Claiming || (leftover && !pending.attention);
         pending.attention |= leftover;
         pending.tail = Some(tail);
         drop(pending);
@@ -339,6 +354,7 @@ impl Shared {
     /// Counts a group that is as durable as promised, and settles its tickets.
     pub(crate) fn publish(&self, tail: &mut Tail, taken: Instant) {
         let group = &mut tail.group;
+        self.size.store(tail.size, Ordering::Relaxed);
         self.meters.count(group);
         self.meters.tree_size.set(i64::try_from(tail.size).unwrap_or(i64::MAX));
         self.meters.commit.observe(taken.elapsed().as_secs_f64());
@@ -390,8 +406,10 @@ impl Shared {
     fn rouse(&self, mut pending: MutexGuard<'_, Pending>) {
         let high = pending.group.frames.len() >= HIGH_WATER_BYTES && !pending.attention;
         pending.attention |= high;
-        let call = pending.idle || high;
-        pending.idle = false;
+        let call = pending.keeper == Keeping::Idle || high;
+        if call {
+            pending.keeper = Keeping::Busy;
+        }
         drop(pending);
         if call {
             self.wake.notify_one();
@@ -462,6 +480,6 @@ fn wait(pending: &mut Pending) -> oneshot::Receiver<Result<(), NotRecorded>> {
 fn settle(waiters: &mut Vec<Waiter>, result: Result<(), NotRecorded>) {
     for waiter in waiters.drain(..) {
         // A dropped ticket is a client that went away; its entry stays.
-        drop(waiter.send(result));
+        let _ = waiter.send(result);
     }
 }

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::reader::Found;
 use crate::cli::output::Table;
+use crate::ledger::read::Found;
 
 /// A list of entries being printed.
 #[derive(Debug)]

@@ -11,9 +11,9 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
 use super::filter::Filter;
-use super::reader::Found;
 use super::{Data, Readable, entry};
 use crate::cli::{Status, output};
+use crate::ledger::read::Found;
 
 /// The columns of CSV and where their values stand in an entry. Order is a contract: append only.
 const COLUMNS: &[(&str, &str)] = &[

@@ -11,8 +11,9 @@ use jiff::tz::TimeZone;
 use uuid::Uuid;
 
 use super::hash;
-use super::reader::{Kind, Query};
 use crate::exchange::Outcome;
+use crate::ledger::Kind;
+use crate::ledger::read::Query;
 use crate::units::Period;
 
 /// Which entries are meant: those that fit every flag.

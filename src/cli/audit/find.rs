@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use super::entry::Listing;
 use super::filter::Filter;
-use super::reader::Kind;
 use super::{Data, Readable};
 use crate::cli::{Status, output};
+use crate::ledger::Kind;
 
 /// `touchmark audit find`
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,6 @@ mod export;
 mod filter;
 mod find;
 mod hash;
-mod reader;
 mod show;
 mod tail;
 
@@ -20,7 +19,7 @@ use clap::Subcommand;
 
 use super::{Status, output};
 use crate::config::Source;
-use reader::{Found, Reader};
+use crate::ledger::read::{Found, Reader};
 
 /// `touchmark audit …`
 #[derive(Debug, clap::Args)]

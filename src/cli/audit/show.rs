@@ -5,9 +5,10 @@ use std::io::Write;
 use anyhow::Result;
 use uuid::Uuid;
 
-use super::reader::{Found, Kind, Query};
 use super::{Data, Readable, entry};
 use crate::cli::{Status, output};
+use crate::ledger::Kind;
+use crate::ledger::read::{Found, Query};
 
 /// `touchmark audit show ID`
 #[derive(Debug, clap::Args)]

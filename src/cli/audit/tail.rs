@@ -6,9 +6,9 @@ use std::io::Write;
 use anyhow::Result;
 
 use super::entry::Listing;
-use super::reader::{Follow, Found, Query};
 use super::{Data, Readable};
 use crate::cli::Status;
+use crate::ledger::read::{Follow, Found, Query};
 
 /// Entries kept in memory at most: at 64 KiB each, 640 MiB in the very worst case.
 const COUNT_MAX: u64 = 10_000;

@@ -89,8 +89,14 @@ const FIXED: &[Fixed] = &[
     ("deployment", |old, new| old.deployment != new.deployment),
     ("proxy.listen", |old, new| old.proxy.listen != new.proxy.listen),
     ("proxy.workers", |old, new| old.proxy.workers != new.proxy.workers),
-    ("ledger.dir", |old, new| old.ledger.dir != new.ledger.dir),
-    ("admin.listen", |old, new| old.admin.listen != new.admin.listen),
+    ("proxy.connections", |old, new| old.proxy.connections != new.proxy.connections),
+    ("proxy.half_close", |old, new| old.proxy.half_close != new.proxy.half_close),
+    ("proxy.http2", |old, new| old.proxy.http2 != new.proxy.http2),
+    ("proxy.limits.head", |old, new| old.proxy.limits.head != new.proxy.limits.head),
+    ("proxy.limits.headers", |old, new| old.proxy.limits.headers != new.proxy.limits.headers),
+    ("ledger", |old, new| old.ledger != new.ledger),
+    ("telemetry", |old, new| old.telemetry != new.telemetry),
+    ("admin", |old, new| old.admin != new.admin),
 ];
 
 /// Loads again. `None` where nothing changed.

@@ -19,7 +19,7 @@ pub use query::Query;
 
 use crate::ledger::frame::{FRAME_BYTES_MAX, FrameKind};
 use crate::ledger::index::Index;
-use crate::ledger::segment::{Disk, File, Header, Scanner, Step, Storage, parse_name, segment_name};
+use crate::ledger::segment::{Disk, File, Header, Scanner, Step, Storage, parse_name};
 
 /// Bytes read for one entry that an index points to; a larger one takes a second read.
 const ENTRY_READ_BYTES: usize = 2048;
@@ -162,13 +162,7 @@ enum Current {
         offsets: std::vec::IntoIter<u32>,
     },
     /// Every frame in turn.
-    Scan {
-        segment: Segment,
-        log: [u8; 16],
-        scanner: Scanner,
-        held: Vec<Found>,
-        torn: bool,
-    },
+    Scan(Scan),
 }
 
 impl Iterator for Find {
@@ -194,9 +188,7 @@ impl Iterator for Find {
                 Current::Offsets { segment, log, file, offsets } => {
                     (segment.name.clone(), self.look_up(segment, log, file, offsets))
                 }
-                Current::Scan { segment, log, scanner, held, torn } => {
-                    (segment.name.clone(), self.scan(segment, log, scanner, (held, torn)))
-                }
+                Current::Scan(scan) => (scan.segment.name.clone(), self.scan(scan)),
             };
             if let Err(error) = result {
                 self.failed = Some(self.reader.error(&name, error));
@@ -211,7 +203,7 @@ impl Find {
         let storage = &*self.reader.storage;
         let file = storage.open(&segment.name)?;
         let Ok(header) = Header::read(&*file)? else {
-            self.current = scan_of(segment, [0; 16], file);
+            self.current = Current::Scan(Scan::new(segment, [0; 16], file));
             return Err(invalid("its header is damaged"));
         };
         let index = if segment.old { None } else { Index::open(storage, &header) };
@@ -225,7 +217,7 @@ impl Find {
                 return Ok(());
             }
         }
-        self.current = scan_of(segment, header.log, file);
+        self.current = Current::Scan(Scan::new(segment, header.log, file));
         Ok(())
     }
 
@@ -241,7 +233,7 @@ impl Find {
         let step = scanner.step()?;
         let Step::Frame { kind: FrameKind::Entry, index, payload, .. } = step else {
             // Either the entry is damaged or the index is wrong: only a scan can tell what there is.
-            self.current = scan_of(segment, log, file);
+            self.current = Current::Scan(Scan::new(segment, log, file));
             return Ok(());
         };
         let payload = scanner.payload(payload);
@@ -253,67 +245,84 @@ impl Find {
     }
 
     /// Scans on to the next match, commit, or end.
-    fn scan(
-        &mut self,
-        segment: Segment,
-        log: [u8; 16],
-        mut scanner: Scanner,
-        (mut held, mut torn): (Vec<Found>, bool),
-    ) -> io::Result<()> {
+    fn scan(&mut self, mut scan: Scan) -> io::Result<()> {
         // Only the segment being written may hold entries that are not committed.
-        let last = segment.limit.is_none() && !segment.old;
+        let last = scan.segment.limit.is_none() && !scan.segment.old;
         loop {
-            match scanner.step()? {
+            match scan.scanner.step()? {
                 Step::Frame { kind: FrameKind::Entry, index, payload, .. } => {
-                    if segment.limit.is_some_and(|limit| index >= limit) {
-                        return Ok(());
+                    if scan.segment.limit.is_some_and(|limit| index >= limit) {
+                        return scan.ended(index);
                     }
-                    torn = false;
-                    let payload = scanner.payload(payload);
+                    let missing = std::mem::replace(&mut scan.next, index + 1) != index;
+                    let payload = scan.scanner.payload(payload);
                     let may = self.needle.as_ref().is_none_or(|needle| needle.find(payload).is_some());
                     if may && self.query.matches(payload) {
-                        held.push(Found { log, index, entry: payload.to_vec() });
+                        scan.held.push_back(Found { log: scan.log, index, entry: payload.to_vec() });
                     }
-                    if last || held.is_empty() {
+                    if missing && !std::mem::take(&mut scan.told) {
+                        self.current = Current::Scan(scan);
+                        return Err(invalid(&format!("entries before {index} are missing")));
+                    }
+                    if last || scan.held.is_empty() {
                         continue;
                     }
                 }
-                Step::Frame { kind: FrameKind::Seal { .. }, .. } => {
-                    self.ready.extend(held);
-                    return Ok(());
+                Step::Frame { kind: FrameKind::Seal { .. }, index, .. } => {
+                    self.ready.append(&mut scan.held);
+                    return scan.ended(index);
                 }
                 Step::Frame { .. } => {}
                 Step::End | Step::Torn if last => return Ok(()),
-                step @ (Step::End | Step::Torn) => {
-                    let at = scanner.offset();
-                    if !scanner.resume()? {
-                        let whole = step == Step::End && (segment.limit.is_none() || segment.old);
-                        return if whole || torn { Ok(()) } else { self.ended(&segment, at) };
+                Step::End | Step::Torn => {
+                    let at = scan.scanner.offset();
+                    let whole = scan.segment.limit.is_some_and(|limit| scan.next >= limit);
+                    if whole || !scan.scanner.resume()? {
+                        return scan.ended(scan.next);
                     }
-                    self.current = Current::Scan { segment, log, scanner, held, torn: true };
-                    return if torn { Ok(()) } else { Err(invalid(&format!("it is damaged at byte {at}"))) };
+                    // What stood here is missing, and said to be.
+                    let told = std::mem::replace(&mut scan.told, true);
+                    self.current = Current::Scan(scan);
+                    return if told { Ok(()) } else { Err(invalid(&format!("it is damaged at byte {at}"))) };
                 }
             }
-            if !held.is_empty() {
-                self.ready.extend(held.drain(..));
-                self.current = Current::Scan { segment, log, scanner, held, torn };
+            if !scan.held.is_empty() {
+                self.ready.append(&mut scan.held);
+                self.current = Current::Scan(scan);
                 return Ok(());
             }
         }
     }
-
-    /// A poisoned segment may end anywhere, after what the next one begins with; any other ends with its seal.
-    fn ended(&self, segment: &Segment, _at: u64) -> io::Result<()> {
-        let replaced = || {
-            let file = self.reader.storage.open(&segment_name(segment.limit?)).ok()?;
-            Header::read(&*file).ok()?.ok()?.replaces
-        };
-        if replaced().is_some() || segment.old { Ok(()) } else { Err(invalid("its end is missing")) }
-    }
 }
 
-fn scan_of(segment: Segment, log: [u8; 16], file: Arc<dyn File>) -> Current {
-    Current::Scan { segment, log, scanner: Scanner::new(file), held: Vec::new(), torn: false }
+/// A scan in progress.
+#[derive(Debug)]
+struct Scan {
+    segment: Segment,
+    log: [u8; 16],
+    scanner: Scanner,
+    /// The next entry's index, if none is missing.
+    next: u64,
+    /// Matches that no commit frame covers yet.
+    held: VecDeque<Found>,
+    /// Damage was reported, and nothing whole was read since.
+    told: bool,
+}
+
+impl Scan {
+    fn new(segment: Segment, log: [u8; 16], file: Arc<dyn File>) -> Self {
+        let next = segment.first;
+        Self { segment, log, scanner: Scanner::new(file), next, held: VecDeque::new(), told: false }
+    }
+
+    /// Nothing more is to be had from the segment; `end` entries should have been.
+    fn ended(&self, end: u64) -> io::Result<()> {
+        let end = self.segment.limit.unwrap_or(end);
+        if self.next < end && !self.told {
+            return Err(invalid(&format!("entries {} to {end} are missing", self.next)));
+        }
+        Ok(())
+    }
 }
 
 fn invalid(what: &str) -> io::Error {

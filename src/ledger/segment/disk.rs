@@ -40,7 +40,8 @@ impl Disk {
 impl Storage for Disk {
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn File>> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.dir.join(name))?;
-        match fallocate(&file, FallocateFlags::empty(), 0, size) {
+        let allocated = if size > 0 { fallocate(&file, FallocateFlags::empty(), 0, size) } else { Ok(()) };
+        match allocated {
             // Some file systems cannot reserve space; there, a full disk shows at a write instead.
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
             Err(error) => {

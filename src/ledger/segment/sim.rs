@@ -53,6 +53,7 @@ struct Disk {
     calls: u64,
     fault: Option<Fault>,
     stopped: bool,
+    bytes_read: usize,
     rng: StdRng,
 }
 
@@ -73,6 +74,7 @@ impl Sim {
             calls: 0,
             fault: None,
             stopped: false,
+            bytes_read: 0,
             rng: StdRng::seed_from_u64(seed),
         })))
     }
@@ -129,6 +131,43 @@ impl Sim {
         let inode = disk.names[name];
         disk.inodes[inode].now[at] ^= 0x40;
         disk.inodes[inode].durable = disk.inodes[inode].now.clone();
+    }
+
+    /// Where a file's last byte that is not zero ends.
+    pub(crate) fn data_end(&self, name: &str) -> usize {
+        let disk = self.disk();
+        let bytes = &disk.inodes[disk.names[name]].now;
+        bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1)
+    }
+
+    /// Every file's name that ends so.
+    pub(crate) fn names_with(&self, end: &str) -> Vec<String> {
+        self.disk().names.keys().filter(|name| name.ends_with(end)).cloned().collect()
+    }
+
+    /// Removes every file whose name ends so.
+    pub(crate) fn remove_all(&self, end: &str) {
+        let mut disk = self.disk();
+        disk.names.retain(|name, _| !name.ends_with(end));
+        disk.durable_names = disk.names.clone();
+    }
+
+    /// Bytes that were read so far.
+    pub(crate) fn bytes_read(&self) -> usize {
+        self.disk().bytes_read
+    }
+
+    /// The entries that a file's last mark swears are synced.
+    pub(crate) fn sworn(&self, name: &str) -> u64 {
+        let file = self.open(name).unwrap();
+        super::later_marks(&*file, super::DATA_START).unwrap().synced
+    }
+
+    /// Zeroes a file from a byte on.
+    pub(crate) fn zero_from(&self, name: &str, at: usize) {
+        let mut disk = self.disk();
+        let inode = disk.names[name];
+        disk.inodes[inode].now[at..].fill(0);
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -271,11 +310,12 @@ impl File for SimFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let disk = self.0.disk();
+        let mut disk = self.0.disk();
         let bytes = &disk.inodes[self.1].now;
         let start = usize::try_from(offset).unwrap().min(bytes.len());
         let read = buf.len().min(bytes.len() - start);
         buf[..read].copy_from_slice(&bytes[start..start + read]);
+        disk.bytes_read += read;
         Ok(read)
     }
 

@@ -1,0 +1,221 @@
+//! Disks that return errors or fill up: tickets, counters, gaps and the log tell the same story.
+
+use uuid::Uuid;
+
+use super::{call, config, entries, eventually, exchange, identity, ids, open_sim, recorded, settled, sim_reader};
+use crate::exchange::{OnFailure, Recorder, Refusal};
+use crate::ledger::read::{Query, Reader};
+use crate::ledger::segment::sim::{Fault, Sim};
+use crate::ledger::{Config, Durability, Entry, Kind, Ledger, State};
+use crate::telemetry::Metrics;
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+/// Submits predictions and tells which were kept.
+fn submit(ledger: &Ledger, ids: std::ops::Range<u128>) -> (Vec<Uuid>, u64) {
+    let (mut kept, mut failed) = (Vec::new(), 0);
+    let identities = ["v1", "v2"].map(identity);
+    for at in ids {
+        let id = Uuid::from_u128(at);
+        let call = call(id, Some(&identities[usize::from(at % 20 > 10)]));
+        if at % 5 == 0 {
+            drop(ledger.begin(&call));
+        }
+        match settled(ledger.finish(&exchange(call))) {
+            Ok(()) => kept.push(id),
+            Err(_) => failed += 1,
+        }
+    }
+    (kept, failed)
+}
+
+fn gaps(reader: &Reader, reason: &str) -> u64 {
+    let query = Query { kind: Some(Kind::Gap), ..Query::default() };
+    let found: Vec<_> = reader.find(&query).map(Result::unwrap).collect();
+    let gaps = found.iter().map(|found| Entry::parse(&found.entry).unwrap());
+    gaps.filter(|gap| gap.reason.as_deref() == Some(reason)).filter_map(|gap| gap.count).sum()
+}
+
+fn balanced(sim: &Sim, metrics: &Metrics, kept: &[Uuid], failed: u64) {
+    let found = ids(&entries(&sim_reader(sim)), "prediction");
+    assert_eq!(found, kept, "the log holds exactly what was acknowledged");
+    assert_eq!(recorded(metrics), (kept.len() as u64, failed));
+    assert_eq!(gaps(&sim_reader(sim), "failed"), failed);
+}
+
+#[test]
+fn a_single_error_at_any_call_costs_nothing() {
+    for mode in [Durability::Write, Durability::Sync] {
+        for code in [EIO, ENOSPC] {
+            for at in 0..120 {
+                let sim = Sim::new(at);
+                let (ledger, metrics) = open_sim(&sim, &config(mode)).unwrap();
+                sim.fault(Some(Fault::Once(sim.calls() + at, code)));
+                let (kept, failed) = submit(&ledger, 0..60);
+                sim.fault(None);
+                eventually("it writes", || ledger.status().state == State::Writing);
+                let (more, none) = submit(&ledger, 60..70);
+                assert_eq!(none, 0);
+                ledger.close().unwrap_or_else(|error| panic!("{mode:?} {code} at {at}: {error}"));
+                balanced(&sim, &metrics, &[kept, more].concat(), failed);
+                assert_eq!(failed, 0, "{mode:?} {code} at {at}");
+                recovers_the_same(&sim);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_fails_for_a_while_is_told_about() {
+    for mode in [Durability::Write, Durability::Sync] {
+        for at in (0..90).step_by(3) {
+            let sim = Sim::new(at);
+            let (ledger, metrics) = open_sim(&sim, &config(mode)).unwrap();
+            sim.fault(Some(Fault::From(sim.calls() + at, EIO)));
+            let (kept, failed) = submit(&ledger, 0..120);
+            if failed > 0 {
+                assert_eq!(ledger.reserve(), Err(Refusal::Failing), "{mode:?} at {at}");
+                assert!(matches!(ledger.status().state, State::Failing { .. }));
+            }
+            sim.fault(None);
+            eventually("it writes again", || ledger.status().state == State::Writing);
+            ledger.reserve().unwrap();
+            ledger.release();
+            let (more, none) = submit(&ledger, 120..125);
+            assert_eq!(none, 0);
+            eventually("the gap is written", || gaps(&sim_reader(&sim), "failed") == failed);
+            ledger.close().unwrap();
+            balanced(&sim, &metrics, &[kept, more].concat(), failed);
+            recovers_the_same(&sim);
+        }
+    }
+}
+
+#[test]
+fn queued_entries_that_fail_are_counted_once() {
+    for at in (0..40).step_by(2) {
+        let sim = Sim::new(at);
+        let (ledger, metrics) = open_sim(&sim, &config(Durability::Queue)).unwrap();
+        sim.fault(Some(Fault::From(sim.calls() + at, EIO)));
+        for at in 0..200 {
+            drop(ledger.finish(&exchange(call(Uuid::from_u128(at), None))));
+        }
+        let sum = || recorded(&metrics).0 + recorded(&metrics).1;
+        eventually("traffic rests", || sum() == 200);
+        sim.fault(None);
+        eventually("it writes again", || ledger.status().state == State::Writing);
+        ledger.close().unwrap();
+        let (kept, failed) = recorded(&metrics);
+        assert_eq!(kept + failed, 200);
+        assert_eq!(ids(&entries(&sim_reader(&sim)), "prediction").len() as u64, kept);
+        assert_eq!(gaps(&sim_reader(&sim), "failed"), failed);
+    }
+}
+
+#[test]
+fn under_pass_failures_count_as_passed() {
+    let sim = Sim::new(0);
+    let config = Config { on_failure: OnFailure::Pass, ..config(Durability::Write) };
+    let (ledger, metrics) = open_sim(&sim, &config).unwrap();
+    sim.fault(Some(Fault::From(sim.calls(), ENOSPC)));
+    let (_, failed) = submit(&ledger, 0..10);
+    assert_eq!(failed, 10);
+    assert_eq!(metrics.ledger_unrecorded.with_label_values(&["passed"]).get(), 10);
+    sim.fault(None);
+    eventually("the gap is written", || gaps(&sim_reader(&sim), "passed") == 10);
+    ledger.close().unwrap();
+}
+
+#[test]
+fn a_ledger_that_cannot_be_closed_says_so_and_recovers() {
+    let sim = Sim::new(0);
+    let (ledger, _) = open_sim(&sim, &config(Durability::Write)).unwrap();
+    let (kept, _) = submit(&ledger, 0..10);
+    sim.fault(Some(Fault::From(sim.calls(), EIO)));
+    assert!(ledger.close().unwrap_err().to_string().contains("recovered at the next start"));
+    sim.fault(None);
+    let sim = sim.after_kill();
+    open_sim(&sim, &config(Durability::Write)).unwrap().0.close().unwrap();
+    assert_eq!(ids(&entries(&sim_reader(&sim)), "prediction"), kept);
+}
+
+#[test]
+fn damage_in_what_was_committed_sets_the_log_aside() {
+    const SEGMENT: &str = "seg-00000000000000000000.log";
+    let sim = Sim::new(0);
+    let (ledger, _) = open_sim(&sim, &config(Durability::Write)).unwrap();
+    let (kept, _) = submit(&ledger, 0..8);
+    eventually("it is synced, and says so", || {
+        let size = ledger.status().size;
+        ledger.status().synced == size && sim.after_kill().sworn(SEGMENT) == size
+    });
+    let crashed = sim.after_kill();
+    sim.stop();
+    let end = crashed.data_end(SEGMENT);
+    for at in (0..end - 80).step_by(97).chain([4, 40, 100]) {
+        let sim = crashed.after_kill();
+        sim.flip(SEGMENT, at);
+        if at < 4 {
+            // Too little is left of the magic to tell it from something else: that is for a person to decide.
+            assert!(open_sim(&sim, &config(Durability::Write)).is_err());
+            continue;
+        }
+        let (ledger, metrics) = open_sim(&sim, &config(Durability::Write)).unwrap();
+        assert_eq!(metrics.ledger_integrity_failures.get(), 1, "byte {at}");
+        ledger.close().unwrap();
+        let reader = sim_reader(&sim);
+        let found: Vec<_> = reader.find(&Query::default()).collect();
+        assert!(found.iter().any(Result::is_err), "byte {at}: damage is never silent");
+        let found: Vec<_> = found.into_iter().filter_map(Result::ok).collect();
+        assert!(ids(&found, "prediction").len() >= kept.len() - 1, "byte {at}: all but the damaged entry are found");
+        let start = &found[found.len() - 2];
+        assert_eq!(start.index, 0, "a new log begins");
+        assert!(String::from_utf8_lossy(&start.entry).contains("\"follows\":{"), "byte {at}");
+        // And it goes on from there.
+        let (ledger, metrics) = open_sim(&sim, &config(Durability::Write)).unwrap();
+        assert_eq!(metrics.ledger_integrity_failures.get(), 0);
+        assert_eq!(ledger.status().size, 3);
+        ledger.close().unwrap();
+    }
+}
+
+#[test]
+fn a_crash_while_a_log_is_set_aside_is_survived() {
+    const SEGMENT: &str = "seg-00000000000000000000.log";
+    let sim = Sim::new(0);
+    let (ledger, _) = open_sim(&sim, &config(Durability::Sync)).unwrap();
+    submit(&ledger, 0..40);
+    ledger.close().unwrap();
+    sim.flip(SEGMENT, 3000);
+    sim.remove_all(".idx");
+    for at in 0..60 {
+        for power in [false, true] {
+            let sim = sim.after_kill();
+            sim.fault(Some(Fault::Crash(at)));
+            let crashed = open_sim(&sim, &config(Durability::Sync)).is_err();
+            sim.stop();
+            let sim = if power { sim.after_power_loss() } else { sim.after_kill() };
+            let (ledger, _) = open_sim(&sim, &config(Durability::Sync)).unwrap();
+            ledger.close().unwrap();
+            let found: Vec<_> = sim_reader(&sim).find(&Query::default()).filter_map(Result::ok).collect();
+            assert!(ids(&found, "prediction").len() >= 39, "at {at}");
+            let logs: std::collections::HashSet<_> = found.iter().map(|found| found.log).collect();
+            assert_eq!(logs.len(), 2, "at {at}, crashed {crashed}");
+            let told =
+                found.iter().filter(|found| String::from_utf8_lossy(&found.entry).contains("\"follows\"")).count();
+            assert!(told >= 1, "at {at}");
+        }
+    }
+}
+
+/// A restart finds the same bytes.
+fn recovers_the_same(sim: &Sim) {
+    let before = entries(&sim_reader(sim));
+    let sim = sim.after_power_loss();
+    let (ledger, metrics) = open_sim(&sim, &config(Durability::Write)).unwrap();
+    ledger.close().unwrap();
+    assert_eq!(metrics.ledger_integrity_failures.get(), 0);
+    let after = entries(&sim_reader(&sim));
+    assert_eq!(after[..before.len()], before[..]);
+}
