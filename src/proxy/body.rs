@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::admit::Permit;
-use super::client::InExchange;
+use super::client::{InExchange, Patience};
 use super::meter::{Meter, Wait};
 use super::passage::Passage;
 use super::recorded::Recorded;
@@ -93,7 +93,6 @@ pub(super) struct Held {
     #[expect(dead_code, reason = "held for its Drop")]
     pub permit: Option<Permit>,
     /// The exchange on the client's connection.
-    #[expect(dead_code, reason = "held for its Drop")]
     pub exchange: InExchange,
 }
 
@@ -111,13 +110,40 @@ pub(super) struct Passing {
 
 /// The body that hyper's server sends.
 #[derive(Debug)]
-pub(super) enum AnswerBody {
-    /// Whole.
+pub(super) struct AnswerBody {
+    kind: Kind,
+    /// Since when the client has not asked for more.
+    patience: Option<Patience>,
+}
+
+#[derive(Debug)]
+enum Kind {
     Held(Held),
-    /// As it comes, unrecorded.
     Passing(Box<Passing>),
-    /// As it comes, recorded.
     Recorded(Box<Recorded>),
+}
+
+impl AnswerBody {
+    /// A whole answer.
+    pub(super) fn held(held: Held) -> Self {
+        Self { patience: held.exchange.conn().watch(), kind: Kind::Held(held) }
+    }
+
+    /// An answer as it comes, unrecorded.
+    pub(super) fn passing(passing: Passing) -> Self {
+        Self { patience: passing.passage.exchange.conn().watch(), kind: Kind::Passing(Box::new(passing)) }
+    }
+
+    /// An answer as it comes, recorded.
+    pub(super) fn recorded(recorded: Recorded) -> Self {
+        Self { patience: recorded.exchange().conn().watch(), kind: Kind::Recorded(Box::new(recorded)) }
+    }
+
+    fn wait_for_client(&self, since: Option<Instant>) {
+        if let Some(patience) = &self.patience {
+            patience.set(since);
+        }
+    }
 }
 
 impl Body for AnswerBody {
@@ -125,30 +151,40 @@ impl Body for AnswerBody {
     type Error = Cut;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        match self.get_mut() {
-            Self::Held(held) => Poll::Ready(
-                held.chunks.pop_front().map(Frame::data).or_else(|| held.trailers.take().map(Frame::trailers)).map(Ok),
-            ),
-            Self::Passing(passing) => passing.poll_frame(cx),
-            Self::Recorded(recorded) => recorded.poll_frame(cx),
+        let this = self.get_mut();
+        this.wait_for_client(None);
+        let frame = ready!(match &mut this.kind {
+            Kind::Held(held) => Poll::Ready(held.next().map(Ok)),
+            Kind::Passing(passing) => passing.poll_frame(cx),
+            Kind::Recorded(recorded) => recorded.poll_frame(cx),
+        });
+        if this.patience.is_some() {
+            this.wait_for_client(Some(Instant::now()));
         }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Held(held) => held.chunks.is_empty() && held.trailers.is_none(),
-            Self::Passing(passing) => passing.source.is_end(),
-            Self::Recorded(recorded) => recorded.is_end(),
+        match &self.kind {
+            Kind::Held(held) => held.chunks.is_empty() && held.trailers.is_none(),
+            Kind::Passing(passing) => passing.source.is_end(),
+            Kind::Recorded(recorded) => recorded.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Held(held) if held.trailers.is_none() => {
+        match &self.kind {
+            Kind::Held(held) if held.trailers.is_none() => {
                 SizeHint::with_exact(held.chunks.iter().map(|chunk| chunk.len() as u64).sum())
             }
             _ => SizeHint::default(),
         }
+    }
+}
+
+impl Held {
+    fn next(&mut self) -> Option<Frame<Bytes>> {
+        self.chunks.pop_front().map(Frame::data).or_else(|| self.trailers.take().map(Frame::trailers))
     }
 }
 

@@ -105,13 +105,16 @@ impl ClientConn {
         self.order.get() == order
     }
 
-    /// A body that may come to wait for the client.
-    pub(super) fn watch(&self) -> Patience {
-        let patience = Rc::new(Cell::new(None));
+    /// A body that may come to wait for the client. Over HTTP/1.1 the socket itself tells: `None`.
+    pub(super) fn watch(&self) -> Option<Patience> {
+        if self.http1.get() {
+            return None;
+        }
+        let patience = Rc::new(Cell::new(Some(Instant::now())));
         let mut bodies = self.bodies.borrow_mut();
         bodies.retain(|body| body.strong_count() > 0);
         bodies.push(Rc::downgrade(&patience));
-        patience
+        Some(patience)
     }
 
     /// Since when no exchange has been on it; `None` while one is.

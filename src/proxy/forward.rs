@@ -79,6 +79,10 @@ pub(super) async fn forward(worker: Rc<Worker>, mut outbound: Outbound) -> Resul
     let sent = if over_http2 { over_h2(&pool, outbound).await } else { over_h1(&pool, outbound).await };
     let (response, source) = sent?;
     let (mut parts, ()) = response.into_parts();
+    if parts.status.is_informational() {
+        // 101: nobody asked for it, since Upgrade ends here.
+        return Err(ProxyError::BrokenOff);
+    }
     headers::clean(&mut parts.headers);
     // Ours to say, in the version that the client speaks.
     parts.version = Version::default();

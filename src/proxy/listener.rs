@@ -115,8 +115,9 @@ impl Listener {
             self.keep_house();
         }
         self.order_all(Order::Close);
-        // Lets the connections' tasks see it, so that their exchanges are recorded before the ledger is sealed.
-        while self.conns.borrow().iter().any(|conn| conn.strong_count() > 0) {
+        // Lets the connections' tasks see it. What is left is dropped, and so recorded, with the runtime.
+        let began = Instant::now();
+        while began.elapsed() < ROUND && self.conns.borrow().iter().any(|conn| conn.strong_count() > 0) {
             tokio::task::yield_now().await;
         }
     }

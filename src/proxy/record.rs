@@ -114,7 +114,7 @@ async fn pass(
             passage.note_head(parts.status.as_u16(), &parts.headers);
             source.allow_silence(passage.snapshot.deadlines.stream_idle);
             source.settle();
-            Response::from_parts(parts, AnswerBody::Passing(Box::new(Passing { source, passage, permit })))
+            Response::from_parts(parts, AnswerBody::passing(Passing { source, passage, permit }))
         }
     }
 }
@@ -287,7 +287,7 @@ async fn held(
     recording.count(Outcome::Complete);
     stamp(&mut parts.headers, &recording.id_value, recording.model.as_deref(), recording.version_known);
     let exchange = recording.passage.exchange.again();
-    Response::from_parts(parts, AnswerBody::Held(Held { chunks, trailers, permit, exchange }))
+    Response::from_parts(parts, AnswerBody::held(Held { chunks, trailers, permit, exchange }))
 }
 
 /// A streamed answer's head leaves once its `begin` is as durable as the mode promises.
@@ -307,5 +307,5 @@ async fn stream(
     }
     stamp(&mut parts.headers, &recording.id_value, recording.model.as_deref(), recording.version_known);
     let recorded = Recorded::new(recording, source, ahead, remaining, permit);
-    Response::from_parts(parts, AnswerBody::Recorded(Box::new(recorded)))
+    Response::from_parts(parts, AnswerBody::recorded(recorded))
 }

@@ -7,14 +7,13 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::Frame;
 
 use super::admit::Permit;
 use super::body::{AnswerSource, Cut};
-use super::client::Patience;
+use super::client::InExchange;
 use super::input::InputError;
 use super::recording::Recording;
 use crate::exchange::{OnFailure, Outcome, Ticket};
@@ -32,8 +31,6 @@ pub(super) struct Recorded {
     remaining: Option<u64>,
     stage: Stage,
     on_failure: OnFailure,
-    /// Since when the client has not asked for more.
-    patience: Patience,
     _permit: Option<Permit>,
 }
 
@@ -55,19 +52,12 @@ impl Recorded {
         permit: Option<Permit>,
     ) -> Self {
         let on_failure = recording.passage.worker.shared.recorder.on_failure();
-        let patience = recording.passage.exchange.conn().watch();
-        patience.set(Some(Instant::now()));
-        Self {
-            recording,
-            source,
-            ahead,
-            passed: None,
-            remaining,
-            stage: Stage::Streaming,
-            on_failure,
-            patience,
-            _permit: permit,
-        }
+        Self { recording, source, ahead, passed: None, remaining, stage: Stage::Streaming, on_failure, _permit: permit }
+    }
+
+    /// The exchange on the client's connection.
+    pub(super) fn exchange(&self) -> &InExchange {
+        &self.recording.passage.exchange
     }
 
     /// Whether nothing more will come.
@@ -77,7 +67,6 @@ impl Recorded {
 
     /// The next frame.
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        self.patience.set(None);
         loop {
             match &mut self.stage {
                 Stage::Over => return Poll::Ready(None),
@@ -129,7 +118,6 @@ impl Recorded {
                     self.end_with(Some(frame));
                     return None;
                 }
-                self.patience.set(Some(Instant::now()));
                 return Some(Ok(frame));
             }
         }

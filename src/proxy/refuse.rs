@@ -44,8 +44,6 @@ pub(super) async fn prediction_as(
     outcome: Outcome,
 ) -> Response<AnswerBody> {
     let protocol = recording.call.protocol;
-    // No model answered.
-    recording.version_known &= outcome != Outcome::Rejected;
     let mut response = answer(&mut recording.passage, error, Some(protocol));
     // An entry that cannot be kept is counted by the recorder; the caller gets an error in any case.
     let _ = recording.finish(outcome).await;
@@ -85,7 +83,8 @@ fn answer(passage: &mut Passage, error: ProxyError, protocol: Option<Protocol>) 
 
 fn whole(status: StatusCode, media_type: &'static str, body: Bytes, exchange: InExchange) -> Response<AnswerBody> {
     let chunks: VecDeque<Bytes> = (!body.is_empty()).then_some(body).into_iter().collect();
-    let mut response = Response::new(AnswerBody::Held(Held { chunks, trailers: None, permit: None, exchange }));
+    let held = Held { chunks, trailers: None, permit: None, exchange };
+    let mut response = Response::new(AnswerBody::held(held));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
