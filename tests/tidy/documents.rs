@@ -90,6 +90,36 @@ fn every_decision_is_in_the_index() {
     }
 }
 
+/// Tests that a text names as `path.rs::name`, or files of tests as `tests/…`, and that are not there.
+fn missing_tests(text: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let named = quoted.filter_map(|code| match code.split_once(".rs::") {
+        Some((path, name)) => Some((format!("{path}.rs"), format!("fn {name}("))),
+        None => code.starts_with("tests/").then(|| (code.to_owned(), String::new())),
+    });
+    let missing = named.filter(|(path, function)| !read(path).is_some_and(|source| source.contains(function)));
+    missing.map(|(path, function)| format!("there is no {function} in {path}")).collect()
+}
+
+#[test]
+fn every_guarantee_names_tests_that_exist() {
+    let text = read("docs/guarantees.md").unwrap_or_default();
+    none(&missing_tests(&text, read));
+    let promises: Vec<&str> = text.split("\n## G").skip(1).collect();
+    assert_eq!(promises.len(), 9, "G1 to G9");
+    for promise in promises {
+        let title = promise.lines().next().unwrap_or_default();
+        assert!(promise.contains("**Tests.**") || promise.contains("**Not yet.**"), "G{title}: nothing would fail");
+    }
+}
+
+#[test]
+fn a_test_that_is_not_there_is_found() {
+    let there = |path: &str| (path == "src/a.rs").then(|| "fn one() {}".to_owned());
+    assert!(missing_tests("`src/a.rs::one` and `b`", there).is_empty());
+    assert_eq!(missing_tests("`src/a.rs::two`, `src/b.rs::one`, `tests/c`", there).len(), 3);
+}
+
 #[test]
 fn a_broken_link_is_found() {
     let file = |text: &str| File { path: "docs/a.md".to_owned(), text: text.to_owned() };
