@@ -6,9 +6,15 @@
 mod aborts;
 /// gRPC as gRPC.
 mod grpc;
+/// HTTP/1.1, either way.
+mod http1;
+/// HTTP/2 by prior knowledge, and its abuses.
+mod http2;
 /// A second request hidden in the first never arrives.
 mod smuggling;
 /// Who was it? Stamps on answers, ids and forwarding fields on requests.
 mod stamps;
+/// Streams flow at once, both ways.
+mod streams;
 /// What the scenarios stand on.
 mod support;

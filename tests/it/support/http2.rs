@@ -61,6 +61,11 @@ impl Http2Client {
         Self { send, connection: tokio::spawn(connection) }
     }
 
+    /// A place for one more stream, or how the connection ended.
+    pub(crate) async fn ready(&self) -> Result<SendRequest<Bytes>, h2::Error> {
+        self.send.clone().ready().await
+    }
+
     /// Opens a stream. `end` where there is no body.
     pub(crate) async fn open(&mut self, request: Request<()>, end: bool) -> (ResponseFuture, SendStream<Bytes>) {
         let mut ready = soon("a free stream", self.send.clone().ready()).await.unwrap();
