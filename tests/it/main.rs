@@ -10,6 +10,10 @@ mod grpc;
 mod http1;
 /// HTTP/2 by prior knowledge, and its abuses.
 mod http2;
+/// Every limit is met.
+mod limits;
+/// Which backend, which model.
+mod routing;
 /// A second request hidden in the first never arrives.
 mod smuggling;
 /// Who was it? Stamps on answers, ids and forwarding fields on requests.
@@ -18,3 +22,5 @@ mod stamps;
 mod streams;
 /// What the scenarios stand on.
 mod support;
+/// Deadlines of ours.
+mod timeouts;
