@@ -6,6 +6,10 @@
 mod aborts;
 /// The admin listener beside it.
 mod admin;
+/// Killed at many moments: what was seen is recorded.
+mod crash;
+/// The first thing that anybody runs.
+mod demo;
 /// gRPC as gRPC.
 mod grpc;
 /// HTTP/1.1, either way.
