@@ -162,7 +162,7 @@ async fn what_is_under_way_ends_before_the_stop() {
     let address = touchmark.address;
     let finish = async {
         eventually("the listener closes", || StdListener::bind(address).ok()).await;
-        resting.to_the_end().await;
+        resting.read_to_end().await;
         first.send(ok(OUTPUT)).await;
         assert_eq!(held.answer().await.text(), OUTPUT);
         second.send([chunk("data: 2\n\n").as_slice(), LAST_CHUNK].concat()).await;
@@ -190,7 +190,7 @@ async fn what_does_not_end_in_time_is_cut_and_recorded() {
     second.send([streaming(&[]), chunk("data: 1\n\n")].concat()).await;
     streamed.until("data: 1\n\n").await;
     assert!(!touchmark.stop().await, "something was cut");
-    let (rest, _) = streamed.to_the_end().await;
+    let (rest, _) = streamed.read_to_end().await;
     assert!(!rest.ends_with(LAST_CHUNK), "it does not end as if whole");
     ends(first).await;
     ends(second).await;

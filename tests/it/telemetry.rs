@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message as _;
 use touchmark::telemetry::{Protocol, SamplerKind};
 
-use crate::support::ledger::sum;
+use crate::support::ledger::{hex, sum};
 use crate::support::message::{CHAT, HEALTH, INFER, INPUT, OUTPUT, get, infer, message, ok, post, post_with};
 use crate::support::model_server::ModelServer;
 use crate::support::touchmark::{Setup, Touchmark};
@@ -52,10 +52,6 @@ fn attributes(span: &Span) -> BTreeMap<&str, String> {
     };
     let pairs = span.attributes.iter();
     pairs.map(|pair| (pair.key.as_str(), text(&pair.value.as_ref().and_then(|value| value.value.clone())))).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[tokio::test]

@@ -69,8 +69,7 @@ impl Setup {
 
     /// One backend that serves these models.
     pub(crate) fn with_models(model: &ModelServer, models: &Value) -> Self {
-        let mut config = Config::default();
-        config.backends = vec![backend("champion", model.address(), models)];
+        let config = Config { backends: vec![backend("champion", model.address(), models)], ..Config::default() };
         Self::from(config, Arc::new(Folder::new()))
     }
 
@@ -80,9 +79,9 @@ impl Setup {
         config.proxy.listen = free;
         config.admin.listen = free;
         config.proxy.workers = Some(1);
-        config.deployment.name = "fraud-test".to_owned();
+        config.deployment.name = String::from("fraud-test");
         config.deployment.instance = Some("it".to_owned());
-        config.ledger.dir = folder.path().to_owned();
+        config.ledger.dir = PathBuf::from(folder.path());
         config.shutdown.grace = Period::secs(0);
         Self { config, folder }
     }
