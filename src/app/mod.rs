@@ -25,7 +25,7 @@ use crate::proxy::{Admission, Phase, Server, Shared, Snapshot, SnapshotError};
 use crate::telemetry::{Metrics, Service, TraceError, Tracer};
 
 pub use reload::ReloadError;
-pub use run::{Ended, serve};
+pub use run::{Ended, Signals, serve};
 
 /// What telemetry still has to send may take so long at the end.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);

@@ -88,6 +88,25 @@ fn stop(app: App, events: &Receiver<Event>) -> Ended {
     }
 }
 
+/// Signals being listened for: for a process without a configuration that could be loaded again.
+#[derive(Debug)]
+pub struct Signals(Receiver<Event>);
+
+impl Signals {
+    /// From here on SIGTERM and SIGINT are for [`Signals::wait`] to act on.
+    pub fn listen() -> Result<Self, ServeError> {
+        let (sender, events) = sync_channel(EVENTS_MAX);
+        listen(None, sender)?;
+        Ok(Self(events))
+    }
+
+    /// Serves on until a signal ends it.
+    pub fn wait(self, app: App) -> Ended {
+        while self.0.recv() == Ok(Event::Reload) {}
+        stop(app, &self.0)
+    }
+}
+
 /// Listens for signals and for changes of the configuration's file, on a thread of its own.
 fn listen(file: Option<&Path>, events: SyncSender<Event>) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -8,7 +8,6 @@ mod check;
 mod demo;
 mod output;
 mod serve;
-mod standins;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};

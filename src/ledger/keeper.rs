@@ -12,9 +12,10 @@ use crate::ledger::config::Durability;
 use crate::ledger::entry::{self, Gap, Kind};
 use crate::ledger::indexer::Indexer;
 use crate::ledger::json::Clock;
+use crate::ledger::pending::{Keeping, Pending, State};
 use crate::ledger::segment::{File, SPARE_NAME};
 use crate::ledger::tail::{Done, Stuck, Synced, Tail, create_spare};
-use crate::ledger::writer::{Keeping, Pending, Shared, State, Submission, nonce, note, take};
+use crate::ledger::writer::{Shared, Submission, nonce};
 
 /// The longest between two looks at gauges, gaps and the spare segment.
 const TICK_MAX: Duration = Duration::from_secs(1);
@@ -30,7 +31,9 @@ pub(crate) struct Keeper {
     indexer: Indexer,
     /// The next segment, made ahead of need.
     spare: Option<Arc<dyn File>>,
+    /// The next look around, and the next sync.
     due: Instant,
+    sync_due: Instant,
     retry: Instant,
     /// The size up to which a commit frame says that it is synced.
     marked: u64,
@@ -41,7 +44,7 @@ type Guard<'a> = MutexGuard<'a, Pending>;
 impl Keeper {
     pub(crate) fn new(shared: Arc<Shared>, indexer: Indexer) -> Self {
         let now = Instant::now();
-        Self { shared, indexer, spare: None, due: now, retry: now, marked: 0 }
+        Self { shared, indexer, spare: None, due: now, sync_due: now, retry: now, marked: 0 }
     }
 
     /// Runs until the ledger is closed.
@@ -68,13 +71,13 @@ impl Keeper {
     }
 
     fn has_work(&self, pending: &Pending) -> bool {
-        let leads = self.shared.config.durability != Durability::Write;
+        let leads = self.shared.config().durability != Durability::Write;
         pending.stuck || pending.attention || (leads && !pending.group.is_empty())
     }
 
     /// Under `queue`, lets entries gather unless many have.
     fn linger<'a>(shared: &'a Shared, pending: Guard<'a>) -> Guard<'a> {
-        if shared.config.durability != Durability::Queue || pending.attention || pending.closing {
+        if shared.config().durability != Durability::Queue || pending.attention || pending.closing {
             return pending;
         }
         wait(shared, pending, LINGER)
@@ -86,6 +89,7 @@ impl Keeper {
             if let Some(mut tail) = pending.tail.take() {
                 pending.keeper = Keeping::Busy;
                 tail.synced = pending.synced;
+                tail.segment_bytes = shared.config().segment_size.0;
                 tail.set_spare(self.spare.take());
                 return (pending, tail);
             }
@@ -97,7 +101,7 @@ impl Keeper {
     /// Gives the tail back, with what everyone may know of it.
     fn restore<'a>(&mut self, mut pending: Guard<'a>, mut tail: Box<Tail>) -> Guard<'a> {
         self.spare = tail.take_spare();
-        note(&mut pending, &tail);
+        pending.note(&tail);
         pending.tail = Some(tail);
         pending
     }
@@ -110,7 +114,7 @@ impl Keeper {
         loop {
             pending.attention = false;
             if !mending {
-                take(&mut pending, &mut tail);
+                pending.take(&mut tail);
             }
             drop(pending);
             let taken = Instant::now();
@@ -123,8 +127,8 @@ impl Keeper {
                 self.give_up(&mut pending, &mut tail, &error);
                 break;
             }
-            note(&mut pending, &tail);
-            renumber(&mut pending, &tail);
+            pending.note(&tail);
+            pending.renumber(&tail);
             // With nothing in hand, mending is rotating.
             mending = tail.wants_rotation() && tail.has_spare();
             if !mending && pending.group.is_empty() {
@@ -151,7 +155,7 @@ impl Keeper {
     }
 
     fn write(&self, tail: &mut Tail) -> Result<(), Stuck> {
-        match self.shared.config.durability {
+        match self.shared.config().durability {
             Durability::Sync => tail.write_and_sync(),
             Durability::Write | Durability::Queue => tail.write(),
         }
@@ -185,6 +189,8 @@ impl Keeper {
 
     fn finished(&mut self, done: Done, tail: &Tail) {
         if done.lost > 0 {
+            let now = SystemTime::now();
+            self.shared.lock().owe(&Gap { from: now, to: now, count: done.lost, reason: "failed" });
             self.shared.meters.integrity_failures.inc();
             tracing::error!(
                 segment = done.first,
@@ -237,7 +243,13 @@ impl Keeper {
 
     /// What is due at least once a second.
     fn tick<'a>(&mut self, shared: &'a Shared, mut pending: Guard<'a>) -> Guard<'a> {
-        self.due = Instant::now() + shared.config.sync_interval.0.min(TICK_MAX);
+        let now = Instant::now();
+        let interval = shared.config().sync_interval.0;
+        self.due = now + interval.min(TICK_MAX);
+        let sync = now >= self.sync_due;
+        if sync {
+            self.sync_due = now + interval;
+        }
         let (file, written, synced) = (Arc::clone(&pending.file), pending.written, pending.synced);
         self.owe_entries(&mut pending);
         drop(pending);
@@ -246,8 +258,10 @@ impl Keeper {
         shared.meters.queue_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.prepare(written.offset);
         // Without the tail: workers go on writing meanwhile.
-        let result = if written.size > synced.size { file.sync() } else { Ok(()) };
+        let stale = written.size > synced.size;
+        let result = if sync && stale { file.sync() } else { Ok(()) };
         let pending = shared.lock();
+        let written = if sync { written } else { synced };
         self.after_sync(shared, pending, result, written)
     }
 
@@ -293,7 +307,7 @@ impl Keeper {
 
     /// Makes the next segment once half of this one is written.
     fn prepare(&mut self, offset: u64) {
-        let size = self.shared.config.segment_size.0;
+        let size = self.shared.config().segment_size.0;
         if self.spare.is_some() || offset < size / 2 {
             return;
         }
@@ -345,7 +359,7 @@ impl Keeper {
         let failed = (!pending.reason.is_empty()).then(|| io::Error::other(std::mem::take(&mut pending.reason)));
         drop(pending);
         let result = failed.map_or_else(|| tail.seal(true), Err);
-        note(&mut shared.lock(), &tail);
+        shared.lock().note(&tail);
         if result.is_ok() {
             self.indexer.add(tail.first);
         }
@@ -354,15 +368,6 @@ impl Keeper {
         }
         self.indexer.finish();
         result.and_then(|()| shared.storage.sync_dir())
-    }
-}
-
-/// After entries were lost, what is pending moves up to where they were.
-fn renumber(pending: &mut Pending, tail: &Tail) {
-    let next = tail.size + u64::from(pending.group.count);
-    if next != pending.next {
-        pending.group.renumber(tail.size);
-        pending.next = next;
     }
 }
 

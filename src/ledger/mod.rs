@@ -25,7 +25,8 @@
 //! # On disk
 //!
 //! `DIR/lock`, and in `DIR/ledger/`: `seg-<first index>.log` (see `segment`, `frame`), `seg-<first index>.idx` (see
-//! `index`), `old-<id of the log after it>-seg-….log` (a damaged log set aside, see `quarantine`), and while they are
+//! `index`), `old-<number>-<id of the log after it>-seg-….log` (a damaged log
+//! set aside, see `quarantine`), and while they are
 //! being made, `*.tmp`.
 
 mod config;
@@ -35,7 +36,9 @@ mod index;
 mod indexer;
 mod json;
 mod keeper;
+mod meters;
 mod parse;
+mod pending;
 mod quarantine;
 mod recover;
 mod segment;
@@ -62,10 +65,11 @@ use crate::ledger::entry::OriginJson;
 use crate::ledger::indexer::Indexer;
 use crate::ledger::json::Clock;
 use crate::ledger::keeper::Keeper;
+use crate::ledger::pending::{Pending, State as Phase};
 use crate::ledger::recover::{Failure, Recovered, recover};
 use crate::ledger::segment::{Disk, Lock, LockError, Storage};
 use crate::ledger::tail::{Stuck, Tail};
-use crate::ledger::writer::{Beginning, Shared, State as Phase, Submission, nonce};
+use crate::ledger::writer::{Beginning, Shared, Submission, nonce};
 use crate::telemetry::Metrics;
 
 /// The folder under the data directory.
@@ -186,11 +190,14 @@ pub struct Ledger {
     inner: Arc<Inner>,
 }
 
+/// The ledger's thread, and the lock on its directory.
+type Running = (JoinHandle<io::Result<()>>, Option<Lock>);
+
 #[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
-    keeper: Mutex<Option<JoinHandle<io::Result<()>>>>,
-    _lock: Option<Lock>,
+    /// Taken by whoever closes the ledger; the lock goes with it.
+    keeper: Mutex<Option<Running>>,
 }
 
 impl Ledger {
@@ -237,21 +244,29 @@ impl Ledger {
         let indexer = Indexer::start(storage, found.open).map_err(failed)?;
         let keeper = Keeper::new(Arc::clone(&shared), indexer);
         let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(|| keeper.run()).map_err(failed)?;
-        let inner = Inner { shared, keeper: Mutex::new(Some(thread)), _lock: lock };
+        let inner = Inner { shared, keeper: Mutex::new(Some((thread, lock))) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Writes a `lifecycle` entry. `detail` is an object without floats, or null.
-    pub fn lifecycle(&self, event: Event, detail: &serde_json::Value) {
+    pub fn lifecycle(&self, event: Event, detail: serde_json::Value) {
         let shared = &self.inner.shared;
         let (time, mut payload) = (SystemTime::now(), Vec::new());
-        let detail = detail_json(detail);
+        let detail = match detail {
+            serde_json::Value::Null => Vec::new(),
+            detail => detail.to_string().into_bytes(),
+        };
         let content = (event.as_str(), detail.as_slice());
         entry::lifecycle(&mut payload, &mut Clock::default(), nonce(), &shared.origin, time, content);
         let ticket = shared.submit(&Submission { kind: Kind::Lifecycle, time, payload: &payload, document: None });
         if matches!(ticket, Ticket::Settled(Err(_))) {
             tracing::error!(event = event.as_str(), "a lifecycle event could not be recorded");
         }
+    }
+
+    /// Takes a reloaded configuration. `dir` stays as it was.
+    pub fn reconfigure(&self, config: &Config) {
+        self.inner.shared.reconfigure(config.clone());
     }
 
     /// How it stands.
@@ -281,7 +296,8 @@ impl Ledger {
 
 impl Inner {
     fn close(&self) -> Result<(), CloseError> {
-        let Some(thread) = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        let taken = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((thread, _lock)) = taken else { return Ok(()) };
         self.shared.close();
         let result = thread.join().unwrap_or_else(|_| Err(io::Error::other("its thread panicked")));
         result.map_err(|source| CloseError { source })
@@ -337,7 +353,7 @@ impl Recorder for Ledger {
     }
 
     fn on_failure(&self) -> OnFailure {
-        self.inner.shared.config.on_failure
+        self.inner.shared.config().on_failure
     }
 }
 
@@ -354,13 +370,12 @@ fn first_entries(shared: &Shared, found: &Recovered, metrics: &Metrics) -> io::R
     let (mut payload, clock) = (Vec::new(), &mut Clock::default());
     let detail = start_detail(found);
     entry::lifecycle(&mut payload, clock, nonce(), &shared.origin, now, (Event::Start.as_str(), &detail));
-    let push = |pending: &mut writer::Pending, kind, payload: &[u8]| {
+    let push = |pending: &mut Pending, kind, payload: &[u8]| {
         let entry = Submission { kind, time: now, payload, document: None };
         shared.append(pending, &entry, crc32c::crc32c(payload));
     };
     push(&mut pending, Kind::Lifecycle, &payload);
-    for index in found.open.values() {
-        let Some(begin) = recover::read_entry(&*shared.storage, *index)? else { continue };
+    for begin in recover::read_entries(&*shared.storage, found.open.values().copied().collect())? {
         let Ok(begin) = Entry::parse(&begin) else { continue };
         entry::interrupted(&mut payload, nonce(), &begin);
         push(&mut pending, Kind::Prediction, &payload);
@@ -368,14 +383,14 @@ fn first_entries(shared: &Shared, found: &Recovered, metrics: &Metrics) -> io::R
         let other = ["other", "other", "other", "other", "other", "interrupted"];
         metrics.predictions.with_label_values(&other).inc();
     }
-    writer::take(&mut pending, &mut tail);
+    pending.take(&mut tail);
     let taken = std::time::Instant::now();
     tail.write_and_sync().map_err(|stuck| match stuck {
         Stuck::Full => io::Error::other("ledger.segment_size is too small for what a start has to write"),
         Stuck::Io(error) => error,
     })?;
     shared.publish(&mut tail, taken);
-    writer::note(&mut pending, &tail);
+    pending.note(&tail);
     pending.tail = Some(tail);
     Ok(())
 }
@@ -403,10 +418,6 @@ fn start_detail(found: &Recovered) -> Vec<u8> {
         follows: found.follows.as_ref(),
     };
     serde_json::to_vec(&detail).unwrap_or_default()
-}
-
-fn detail_json(detail: &serde_json::Value) -> Vec<u8> {
-    if detail.is_null() { Vec::new() } else { detail.to_string().into_bytes() }
 }
 
 fn holder(pid: Option<u32>) -> String {

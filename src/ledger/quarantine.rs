@@ -27,8 +27,11 @@ pub(crate) struct Note {
     pub(crate) segment: String,
     /// What is wrong with it.
     pub(crate) reason: String,
-    /// The new log's id in hexadecimal; the old files' names begin with `old-` and this.
+    /// The new log's id in hexadecimal.
     pub(crate) new: String,
+    /// How many logs were set aside before. The old files' names begin with `old-`, this and the new log's id, so
+    /// that they sort as the logs followed each other.
+    pub(crate) number: u32,
 }
 
 impl Note {
@@ -45,8 +48,13 @@ pub(crate) fn set_aside(
     segment: &str,
     reason: &str,
 ) -> io::Result<Note> {
-    let note =
-        Note { log: old.map(|id| hex(&id)), segment: segment.to_owned(), reason: reason.to_owned(), new: hex(&new) };
+    let note = Note {
+        log: old.map(|id| hex(&id)),
+        segment: segment.to_owned(),
+        reason: reason.to_owned(),
+        new: hex(&new),
+        number: storage.list()?.iter().filter_map(|name| number(name)).max().map_or(0, |number| number + 1),
+    };
     put_file(storage, NOTE_NAME, &serde_json::to_vec(&note)?)?;
     rename_all(storage, &note)?;
     Ok(note)
@@ -85,9 +93,13 @@ fn rename_all(storage: &dyn Storage, note: &Note) -> io::Result<()> {
         }
     }
     for name in names {
-        storage.rename(&name, &format!("old-{}-{name}", note.new))?;
+        storage.rename(&name, &format!("old-{:04}-{}-{name}", note.number, note.new))?;
     }
     storage.sync_dir()
+}
+
+fn number(name: &str) -> Option<u32> {
+    name.strip_prefix("old-")?.split('-').next()?.parse().ok()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -5,7 +5,7 @@
 //! be read, committed entries were damaged. Then nothing is cut: the whole log is set aside under other names and
 //! a new one begins that says which one it follows and why. Each segment is read at most twice, so this ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
@@ -271,14 +271,24 @@ fn stopped(file: &dyn File, data_end: u64) -> io::Result<bool> {
     Ok(matches!(parse(&bytes), Parsed::Frame(frame) if frame.kind == FrameKind::Seal { stop: true }))
 }
 
-/// An entry by its index, from the segment that holds it.
-pub(crate) fn read_entry(storage: &dyn Storage, wanted: u64) -> io::Result<Option<Vec<u8>>> {
-    let Some(first) = list(storage)?.into_iter().rfind(|first| *first <= wanted) else { return Ok(None) };
-    let mut scanner = Scanner::new(storage.open(&segment_name(first))?);
-    while let Step::Frame { kind, index, payload, .. } = scanner.step()? {
-        if kind == FrameKind::Entry && index == wanted {
-            return Ok(Some(scanner.payload(payload).to_vec()));
+/// Entries by their indices, in one pass over each segment that holds any.
+pub(crate) fn read_entries(storage: &dyn Storage, mut wanted: BTreeSet<u64>) -> io::Result<Vec<Vec<u8>>> {
+    let mut entries = Vec::new();
+    for first in list(storage)?.into_iter().rev() {
+        // The newest segment that begins before an index holds it: older ones may hold it in a discarded tail.
+        let mut here = wanted.split_off(&first);
+        if here.is_empty() {
+            continue;
+        }
+        let mut scanner = Scanner::new(storage.open(&segment_name(first))?);
+        while let Step::Frame { kind, index, payload, .. } = scanner.step()? {
+            if kind == FrameKind::Entry && here.remove(&index) {
+                entries.push(scanner.payload(payload).to_vec());
+            }
+            if here.is_empty() {
+                break;
+            }
         }
     }
-    Ok(None)
+    Ok(entries)
 }

@@ -9,13 +9,11 @@
 //! entry is counted in `ledger_entries_total` when it is written or in `ledger_unrecorded_total` when it fails,
 //! never both; gaps are owed until a `gap` entry for them is written.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use prometheus::{Histogram, IntCounter, IntGauge};
+use arc_swap::ArcSwap;
 use rand::RngExt as _;
 use tokio::sync::oneshot;
 
@@ -23,7 +21,9 @@ use crate::exchange::{NotRecorded, OnFailure, Refusal, Ticket, Unrecorded};
 use crate::ledger::config::{Config, Durability};
 use crate::ledger::entry::{self, Gap, Kind, OriginJson};
 use crate::ledger::json::Clock;
-use crate::ledger::segment::{File, Storage};
+use crate::ledger::meters::Meters;
+use crate::ledger::pending::{Keeping, Pending, State};
+use crate::ledger::segment::Storage;
 use crate::ledger::tail::{Group, Stuck, Synced, Tail, Waiter};
 use crate::lineage::Document;
 use crate::telemetry::Metrics;
@@ -38,7 +38,7 @@ const PLACES: u64 = 2;
 /// What everyone who uses the ledger shares.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) config: Config,
+    config: ArcSwap<Config>,
     pub(crate) log: [u8; 16],
     pub(crate) origin: OriginJson,
     pub(crate) storage: Arc<dyn Storage>,
@@ -54,107 +54,6 @@ pub(crate) struct Shared {
     size: AtomicU64,
     /// [`State`], readable without the lock.
     state: AtomicU8,
-}
-
-/// Entries that nobody writes yet, and whose turn it is.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    pub(crate) group: Group,
-    /// The index of the next entry.
-    pub(crate) next: u64,
-    /// The tail, unless somebody leads.
-    pub(crate) tail: Option<Box<Tail>>,
-    /// Documents that the log holds, or will with what is pending.
-    pub(crate) known: HashSet<[u8; 32], BuildHasherDefault<DigestHasher>>,
-    pub(crate) state: State,
-    /// The tail holds a group that its leader could not write; the keeper must.
-    pub(crate) stuck: bool,
-    pub(crate) keeper: Keeping,
-    /// The keeper should look at the tail: rotation is due, or a leader left entries.
-    pub(crate) attention: bool,
-    /// The process is stopping.
-    pub(crate) closing: bool,
-    /// The active segment and how far it is written, for the keeper's sync.
-    pub(crate) file: Arc<dyn File>,
-    pub(crate) written: Synced,
-    pub(crate) synced: Synced,
-    /// Predictions without an entry that no `gap` covers yet, by [`Unrecorded`].
-    pub(crate) owed: [Option<Gap>; Unrecorded::ALL.len()],
-    /// Why it is failing.
-    pub(crate) reason: String,
-}
-
-/// What the keeper does, as far as others must know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keeping {
-    /// It will look before it sleeps.
-    Busy,
-    /// It sleeps with nothing to do.
-    Idle,
-    /// It waits for the tail: nobody else takes it.
-    Claiming,
-}
-
-/// Whether entries are taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    Writing = 0,
-    Failing = 1,
-    Sealed = 2,
-}
-
-/// A digest is its own hash.
-#[derive(Debug, Default)]
-pub(crate) struct DigestHasher(u64);
-
-impl Hasher for DigestHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(chunk) = bytes.first_chunk() {
-            self.0 = u64::from_le_bytes(*chunk);
-        }
-    }
-
-    fn write_usize(&mut self, _len: usize) {}
-}
-
-/// The ledger's metrics, their labels resolved once.
-#[derive(Debug)]
-pub(crate) struct Meters {
-    entries: [IntCounter; Kind::ALL.len()],
-    unrecorded: [IntCounter; Unrecorded::ALL.len()],
-    pub(crate) commit: Histogram,
-    pub(crate) queue_entries: IntGauge,
-    pub(crate) queue_bytes: IntGauge,
-    pub(crate) tree_size: IntGauge,
-    pub(crate) integrity_failures: IntCounter,
-}
-
-impl Meters {
-    /// Resolves the labels.
-    pub(crate) fn new(metrics: &Metrics) -> Self {
-        Self {
-            entries: Kind::ALL.map(|kind| metrics.ledger_entries.with_label_values(&[kind.as_str()])),
-            unrecorded: Unrecorded::ALL.map(|reason| metrics.ledger_unrecorded.with_label_values(&[reason.as_str()])),
-            commit: metrics.ledger_commit.clone(),
-            queue_entries: metrics.ledger_queue_entries.clone(),
-            queue_bytes: metrics.ledger_queue_bytes.clone(),
-            tree_size: metrics.ledger_tree_size.clone(),
-            integrity_failures: metrics.ledger_integrity_failures.clone(),
-        }
-    }
-
-    /// Counts what was written.
-    pub(crate) fn count(&self, group: &Group) {
-        for (counter, count) in self.entries.iter().zip(group.kinds) {
-            if count > 0 {
-                counter.inc_by(u64::from(count));
-            }
-        }
-    }
 }
 
 /// An entry on its way in.
@@ -182,38 +81,32 @@ impl Shared {
         (log, metrics): ([u8; 16], &Metrics),
         beginning: Beginning,
     ) -> Self {
-        let tail = beginning.tail;
-        let written = Synced { size: tail.size, offset: tail.offset };
-        let pending = Pending {
-            group: Group::default(),
-            next: tail.size,
-            file: Arc::clone(&tail.file),
-            written,
-            synced: tail.synced,
-            tail: Some(Box::new(tail)),
-            known: beginning.known.into_iter().collect(),
-            state: State::Writing,
-            stuck: false,
-            keeper: Keeping::Busy,
-            attention: false,
-            closing: false,
-            owed: [None; Unrecorded::ALL.len()],
-            reason: String::new(),
-        };
         Self {
-            config,
+            config: ArcSwap::from_pointee(config),
             log,
             origin,
             storage,
             meters: Meters::new(metrics),
-            pending: Mutex::new(pending),
+            size: AtomicU64::new(beginning.tail.size),
+            pending: Mutex::new(Pending::new(beginning.tail, beginning.known)),
             wake: Condvar::new(),
             places: AtomicU64::new(0),
             queued_entries: AtomicU64::new(0),
             queued_bytes: AtomicU64::new(0),
-            size: AtomicU64::new(written.size),
             state: AtomicU8::new(State::Writing as u8),
         }
+    }
+
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> arc_swap::Guard<Arc<Config>> {
+        self.config.load()
+    }
+
+    /// Takes another configuration. What waits under the old one is the keeper's to finish.
+    pub(crate) fn reconfigure(&self, config: Config) {
+        self.config.store(Arc::new(config));
+        self.lock().attention = true;
+        self.wake.notify_one();
     }
 
     /// The lock. A thread that panicked under it left counts and buffers whole: nothing in there can panic half way.
@@ -230,8 +123,8 @@ impl Shared {
         }
         let reserved = self.places.fetch_add(PLACES, Ordering::Relaxed) + PLACES;
         let entries = reserved + self.queued_entries.load(Ordering::Relaxed);
-        let full = entries > self.config.queue_entries
-            || self.queued_bytes.load(Ordering::Relaxed) >= self.config.queue_bytes.0;
+        let config = self.config.load();
+        let full = entries > config.queue_entries || self.queued_bytes.load(Ordering::Relaxed) >= config.queue_bytes.0;
         if full {
             self.release();
             return Err(Refusal::Full);
@@ -264,12 +157,12 @@ impl Shared {
             return Ticket::Settled(Err(NotRecorded));
         }
         self.append(&mut pending, entry, crc);
-        match self.config.durability {
+        match self.config.load().durability {
             Durability::Write => {
                 let free = pending.keeper != Keeping::Claiming && !pending.stuck;
                 match if free { pending.tail.take() } else { None } {
                     Some(tail) => self.lead(pending, tail),
-                    None => Ticket::Waiting(wait(&mut pending)),
+                    None => Ticket::Waiting(pending.wait()),
                 }
             }
             Durability::Queue => {
@@ -277,7 +170,7 @@ impl Shared {
                 Ticket::Settled(Ok(()))
             }
             Durability::Sync => {
-                let receiver = wait(&mut pending);
+                let receiver = pending.wait();
                 self.rouse(pending);
                 Ticket::Waiting(receiver)
             }
@@ -291,12 +184,12 @@ impl Shared {
         if let Some(document) = entry.document.filter(|document| !pending.known.contains(&document.digest)) {
             let mut payload = Vec::new();
             entry::lineage(&mut payload, &mut Clock::default(), nonce(), entry.time, document);
-            push(pending, Kind::Lineage, &payload, crc32c::crc32c(&payload));
+            pending.push(Kind::Lineage, &payload, crc32c::crc32c(&payload));
             pending.known.insert(document.digest);
             pending.group.digests.push(document.digest);
             entries += 1;
         }
-        push(pending, entry.kind, entry.payload, crc);
+        pending.push(entry.kind, entry.payload, crc);
         if entry.kind == Kind::Prediction {
             pending.group.note_time(entry.time);
         }
@@ -307,7 +200,7 @@ impl Shared {
     /// Writes what is pending, on the thread that brought the last of it.
     fn lead<'a>(&'a self, mut pending: MutexGuard<'a, Pending>, mut tail: Box<Tail>) -> Ticket {
         for round in 0..LEAD_ROUNDS {
-            take(&mut pending, &mut tail);
+            pending.take(&mut tail);
             drop(pending);
             let taken = Instant::now();
             if let Err(stuck) = tail.write() {
@@ -369,12 +262,12 @@ impl Shared {
             pending.known.remove(digest);
         }
         for gap in &group.gaps {
-            owe(pending, gap);
+            pending.owe(gap);
         }
         if let (Some((from, to)), count @ 1..) = (group.span, group.predictions()) {
             let reason = self.failure();
             self.meters.unrecorded[reason as usize].inc_by(count);
-            owe(pending, &Gap { from, to, count, reason: reason.as_str() });
+            pending.owe(&Gap { from, to, count, reason: reason.as_str() });
         }
         self.unqueue(group);
         settle(&mut group.waiters, Err(NotRecorded));
@@ -384,19 +277,19 @@ impl Shared {
     /// Counts a prediction that has no entry; a `gap` covers it later.
     pub(crate) fn unrecorded(&self, reason: Unrecorded, time: SystemTime) {
         self.meters.unrecorded[reason as usize].inc();
-        owe(&mut self.lock(), &Gap { from: time, to: time, count: 1, reason: reason.as_str() });
+        self.lock().owe(&Gap { from: time, to: time, count: 1, reason: reason.as_str() });
     }
 
     fn fail_one(&self, pending: &mut Pending, entry: &Submission<'_>) {
         if entry.kind == Kind::Prediction {
             let reason = self.failure();
             self.meters.unrecorded[reason as usize].inc();
-            owe(pending, &Gap { from: entry.time, to: entry.time, count: 1, reason: reason.as_str() });
+            pending.owe(&Gap { from: entry.time, to: entry.time, count: 1, reason: reason.as_str() });
         }
     }
 
     fn failure(&self) -> Unrecorded {
-        match self.config.on_failure {
+        match self.config.load().on_failure {
             OnFailure::Pass => Unrecorded::Passed,
             OnFailure::Reject => Unrecorded::Failed,
         }
@@ -437,44 +330,9 @@ impl Shared {
     }
 }
 
-/// Moves what is pending into the leader's hand.
-pub(crate) fn take(pending: &mut Pending, tail: &mut Tail) {
-    std::mem::swap(&mut pending.group, &mut tail.group);
-    tail.synced = pending.synced;
-}
-
-/// Publishes where the tail stands.
-pub(crate) fn note(pending: &mut Pending, tail: &Tail) {
-    if !Arc::ptr_eq(&pending.file, &tail.file) {
-        pending.file = Arc::clone(&tail.file);
-    }
-    pending.written = Synced { size: tail.size, offset: tail.offset };
-    pending.synced = tail.synced;
-}
-
-/// Adds predictions to those that a `gap` must cover.
-pub(crate) fn owe(pending: &mut Pending, gap: &Gap) {
-    let Some(at) = Unrecorded::ALL.iter().position(|reason| reason.as_str() == gap.reason) else { return };
-    match &mut pending.owed[at] {
-        Some(owed) => owed.merge(gap),
-        owed => *owed = Some(*gap),
-    }
-}
-
 /// Sixteen fresh random bytes.
 pub(crate) fn nonce() -> [u8; 16] {
     rand::rng().random()
-}
-
-fn push(pending: &mut Pending, kind: Kind, payload: &[u8], crc: u32) {
-    pending.group.push(kind, pending.next, payload, crc);
-    pending.next += 1;
-}
-
-fn wait(pending: &mut Pending) -> oneshot::Receiver<Result<(), NotRecorded>> {
-    let (sender, receiver) = oneshot::channel();
-    pending.group.waiters.push(sender);
-    receiver
 }
 
 fn settle(waiters: &mut Vec<Waiter>, result: Result<(), NotRecorded>) {

@@ -1,8 +1,8 @@
 //! One client connection: its socket as hyper sees it, and what its exchanges tell of it.
 //!
-//! A client may shut its writing side down and still wait for its answer; hyper would take that end of file for a
-//! departure. [`ClientIo`] hides it while an answer is owed, and passes a reset on at once. It also notes since when
-//! the client has not taken bytes, so that the listener can end connections that only hold places.
+//! A client may shut its writing side down and still wait for its answer. hyper, told so, no longer looks whether a
+//! client that waits is still there: [`ClientSocket`] does, and finds a reset at once. [`ClientIo`] notes since when the
+//! client has not taken bytes, so that the listener can end connections that only hold places.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -45,8 +45,6 @@ pub(super) struct ClientConn {
     half_close: bool,
     order: Cell<Order>,
     task: RefCell<Option<Waker>>,
-    /// HTTP/1.1 only: the request has been read whole and its answer is owed.
-    answer_owed: Cell<bool>,
     idle_since: Cell<Instant>,
     blocked_since: Cell<Option<Instant>>,
     bodies: RefCell<Vec<Weak<Cell<Option<Instant>>>>>,
@@ -63,7 +61,6 @@ impl ClientConn {
             half_close,
             order: Cell::new(Order::Serve),
             task: RefCell::new(None),
-            answer_owed: Cell::new(false),
             idle_since: Cell::new(now),
             blocked_since: Cell::new(None),
             bodies: RefCell::new(Vec::new()),
@@ -77,9 +74,9 @@ impl ClientConn {
         InExchange(Rc::clone(self))
     }
 
-    /// A request's body has been read to its end.
-    pub(super) fn input_ended(&self) {
-        self.answer_owed.set(self.half_close && self.http1.get());
+    /// Whether a client that is owed an answer must be watched: hyper does not, where it may half-close.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.half_close && self.http1.get() && self.exchanges.get() > 0
     }
 
     /// Tells the connection's task what to do.
@@ -138,10 +135,7 @@ impl InExchange {
     /// One more part of the same exchange, with an end of its own.
     pub(super) fn again(&self) -> Self {
         let version = if self.0.http1.get() { http::Version::HTTP_11 } else { http::Version::HTTP_2 };
-        let owed = self.0.answer_owed.get();
-        let again = self.0.enter(version);
-        self.0.answer_owed.set(owed);
-        again
+        self.0.enter(version)
     }
 
     /// The connection.
@@ -153,24 +147,39 @@ impl InExchange {
 impl Drop for InExchange {
     fn drop(&mut self) {
         self.0.exchanges.set(self.0.exchanges.get() - 1);
-        if self.0.exchanges.get() == 0 {
-            self.0.answer_owed.set(false);
-        }
         self.0.idle_since.set(Instant::now());
     }
 }
 
-/// The socket of a client connection.
+/// The socket of a client connection, shared by hyper and the look-out for a client that breaks off.
+#[derive(Clone, Debug)]
+pub(super) struct ClientSocket(Rc<RefCell<TokioIo<TcpStream>>>);
+
+impl ClientSocket {
+    /// Wraps an accepted socket.
+    pub(super) fn new(socket: TcpStream) -> Self {
+        Self(Rc::new(RefCell::new(TokioIo::new(socket))))
+    }
+
+    /// Whether the client has broken the connection; else the task is woken when it does.
+    pub(super) fn is_reset(&self, cx: &mut Context<'_>) -> bool {
+        let mut byte = [0];
+        let polled = self.0.borrow().inner().poll_peek(cx, &mut ReadBuf::new(&mut byte));
+        matches!(polled, Poll::Ready(Err(_)))
+    }
+}
+
+/// The socket as hyper sees it.
 #[derive(Debug)]
 pub(super) struct ClientIo {
-    io: TokioIo<TcpStream>,
+    socket: ClientSocket,
     conn: Rc<ClientConn>,
 }
 
 impl ClientIo {
-    /// Wraps an accepted socket.
-    pub(super) fn new(socket: TcpStream, conn: Rc<ClientConn>) -> Self {
-        Self { io: TokioIo::new(socket), conn }
+    /// The socket of a connection.
+    pub(super) fn new(socket: ClientSocket, conn: Rc<ClientConn>) -> Self {
+        Self { socket, conn }
     }
 
     fn noted<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -184,45 +193,35 @@ impl ClientIo {
 }
 
 impl Read for ClientIo {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        if self.conn.answer_owed.get() {
-            let mut byte = [0];
-            let mut peeked = ReadBuf::new(&mut byte);
-            match self.io.inner().poll_peek(cx, &mut peeked) {
-                // An end of file is kept back: the answer is still owed. The next read after it shows it.
-                Poll::Pending | Poll::Ready(Ok(0)) => return Poll::Pending,
-                Poll::Ready(Err(gone)) => return Poll::Ready(Err(gone)),
-                Poll::Ready(Ok(_)) => {}
-            }
-        }
-        Pin::new(&mut self.io).poll_read(cx, buf)
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.socket.0.borrow_mut()).poll_read(cx, buf)
     }
 }
 
 impl Write for ClientIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut *self.socket.0.borrow_mut()).poll_write(cx, buf);
         self.noted(polled)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        let polled = Pin::new(&mut *self.socket.0.borrow_mut()).poll_write_vectored(cx, bufs);
         self.noted(polled)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.socket.0.borrow().is_write_vectored()
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.socket.0.borrow_mut()).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.socket.0.borrow_mut()).poll_shutdown(cx)
     }
 }

@@ -137,7 +137,7 @@ async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
             wait.begin();
             let connected = pool.connect(deadlines.connect, now).await;
             wait.end();
-            connected.map_err(|_| unreachable(&backend, now))?
+            connected.map_err(|error| no_connection(&error, &backend, now))?
         };
         let mut sending = pin!(conn.send(request));
         let answered = poll_fn(|cx| {
@@ -176,7 +176,7 @@ async fn over_h2(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
         let mut wait = Wait::new(&meter);
         wait.begin();
         let (mut send, mut stream) =
-            pool.stream(snapshot.deadlines.connect, now).await.map_err(|_| unreachable(&backend, now))?;
+            pool.stream(snapshot.deadlines.connect, now).await.map_err(|error| no_connection(&error, &backend, now))?;
         let mut sending = pin!(send.try_send_request(Request::from_parts(parts.clone(), InputBody::new(&input))));
         let mut yielded = false;
         let answered = poll_fn(|cx| {
@@ -236,6 +236,14 @@ fn was_not_seen(failed: &TrySendError<Request<InputBody>>) -> bool {
             error.reason() == Some(h2::Reason::REFUSED_STREAM)
                 || (error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR))
         })
+}
+
+/// Refused, or not taken up in time.
+fn no_connection(error: &std::io::Error, backend: &Backend, now: Instant) -> ProxyError {
+    match error.kind() {
+        std::io::ErrorKind::TimedOut => gave_up(ProxyError::Timeout, backend),
+        _ => unreachable(backend, now),
+    }
 }
 
 fn unreachable(backend: &Backend, now: Instant) -> ProxyError {

@@ -14,7 +14,6 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::client::ClientConn;
 use super::digest::{BodyDigest, Digested};
 use super::error::ProxyError;
 use super::headers;
@@ -39,7 +38,6 @@ pub(super) enum InputError {
 #[derive(Debug)]
 pub(super) struct Input {
     source: Incoming,
-    conn: Rc<ClientConn>,
     digest: Option<BodyDigest>,
     backlog: Vec<Bytes>,
     backlog_bytes: usize,
@@ -58,20 +56,10 @@ pub(super) type SharedInput = Rc<RefCell<Input>>;
 
 impl Input {
     /// Wraps the body as it comes from the client. `digest` is `None` where nothing is recorded.
-    pub(super) fn new(
-        source: Incoming,
-        conn: Rc<ClientConn>,
-        digest: Option<BodyDigest>,
-        limit: u64,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn new(source: Incoming, digest: Option<BodyDigest>, limit: u64, now: Instant) -> Self {
         let ended = source.is_end_stream();
-        if ended {
-            conn.input_ended();
-        }
         Self {
             source,
-            conn,
             digest,
             backlog: Vec::new(),
             backlog_bytes: 0,
@@ -178,7 +166,6 @@ impl Input {
         };
         if passed.is_none() || self.source.is_end_stream() {
             self.ended = true;
-            self.conn.input_ended();
         }
         Poll::Ready(passed)
     }

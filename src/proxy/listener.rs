@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::Service as _;
 
-use super::client::{ClientConn, ClientIo, Order};
+use super::client::{ClientConn, ClientIo, ClientSocket, Order};
 use super::config::Config;
 use super::snapshot::Deadlines;
 use super::stack::stack;
@@ -130,7 +130,8 @@ impl Listener {
         tokio::task::spawn_local(async move {
             let stack = stack(&worker, &conn);
             let service = service_fn(move |request| stack.clone().call(request));
-            let io = ClientIo::new(stream, Rc::clone(&conn));
+            let socket = ClientSocket::new(stream);
+            let io = ClientIo::new(socket.clone(), Rc::clone(&conn));
             let mut connection = pin!(builder.serve_connection(io, service));
             let mut drained = false;
             poll_fn(|cx| {
@@ -144,7 +145,11 @@ impl Listener {
                     Order::Close => return Poll::Ready(()),
                 }
                 // A client that breaks off or off the rules is no event of ours.
-                connection.as_mut().poll(cx).map(|_: Result<(), _>| ())
+                let polled = connection.as_mut().poll(cx).map(|_: Result<(), _>| ());
+                if polled.is_pending() && conn.is_waiting() && socket.is_reset(cx) {
+                    return Poll::Ready(());
+                }
+                polled
             })
             .await;
             drop(place);
@@ -202,6 +207,7 @@ fn builder(config: &Config) -> auto::Builder<LocalExec> {
         .http1()
         // Housekeeping sees to heads that do not come.
         .header_read_timeout(None)
+        .half_close(config.half_close)
         .max_buf_size(head.max(8 << 10))
         .max_headers(config.limits.headers);
     builder

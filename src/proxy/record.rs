@@ -72,10 +72,10 @@ where
     fn call(&mut self, inbound: Inbound) -> Self::Future {
         let mut inner = self.inner.clone();
         let passage = Passage::begin(&self.worker, &inbound);
-        let Inbound { parts, body, conn, snapshot, call, refused, began, .. } = inbound;
+        let Inbound { parts, body, snapshot, call, refused, began, .. } = inbound;
         let digest =
             call.as_ref().map(|call| BodyDigest::new(call.shape != Shape::Http, call.request_reader(&parts.headers)));
-        let input = Rc::new(RefCell::new(Input::new(body, conn, digest, snapshot.body_bytes_max, began)));
+        let input = Rc::new(RefCell::new(Input::new(body, digest, snapshot.body_bytes_max, began)));
         match call {
             Some(call) => {
                 let recording = Recording::begin(passage, call, &parts, Rc::clone(&input));

@@ -1,2 +1,30 @@
-//! Integration tests, one binary.
-fn main() {}
+//! Integration tests: a whole Touchmark between raw clients and a model server that each test plays itself.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+/// Whoever leaves, and whenever: one entry, by how it ended.
+mod aborts;
+/// Killed at many moments: what was seen is recorded.
+mod crash;
+/// The first thing that anybody runs.
+mod demo;
+/// gRPC as gRPC.
+mod grpc;
+/// HTTP/1.1, either way.
+mod http1;
+/// HTTP/2 by prior knowledge, and its abuses.
+mod http2;
+/// Every limit is met.
+mod limits;
+/// Which backend, which model.
+mod routing;
+/// A second request hidden in the first never arrives.
+mod smuggling;
+/// Who was it? Stamps on answers, ids and forwarding fields on requests.
+mod stamps;
+/// Streams flow at once, both ways.
+mod streams;
+/// What the scenarios stand on.
+mod support;
+/// Deadlines of ours.
+mod timeouts;

@@ -13,15 +13,16 @@ use std::sync::Arc;
 
 pub(crate) use group::{Group, Waiter};
 
-use crate::ledger::frame::{FrameKind, MARK_FRAME_BYTES, Mark, Parsed, parse, put_mark};
-use crate::ledger::segment::{DATA_START, File, Header, SPARE_NAME, Storage, read_exact_at, segment_name};
+use crate::ledger::frame::{FrameKind, MARK_FRAME_BYTES, Mark, Parsed, parse, put_entry, put_mark};
+use crate::ledger::segment::{DATA_START, File, Header, SPARE_NAME, Storage, segment_name};
 
 /// The segment being written, and the group in hand.
 #[derive(Debug)]
 pub(crate) struct Tail {
     storage: Arc<dyn Storage>,
     log: [u8; 16],
-    segment_bytes: u64,
+    /// How large segments are to be.
+    pub(crate) segment_bytes: u64,
     /// The segment's first index.
     pub(crate) first: u64,
     /// Where the next frame goes.
@@ -221,28 +222,27 @@ impl Tail {
         Ok(())
     }
 
-    /// The entry frames that the poisoned segment holds beyond its last sync, as far as they are whole.
+    /// The entry frames that the poisoned segment holds beyond its last sync. Where some are lost, the others move
+    /// up: what they say outlives the place that they had.
     fn read_back(&self) -> (Vec<u8>, u64) {
         let len = usize::try_from(self.offset - self.synced.offset).unwrap_or(0);
         let mut bytes = vec![0; len];
         let mut frames = Vec::with_capacity(len);
-        let mut index = self.synced.size;
-        if read_exact_at(&*self.file, &mut bytes, self.synced.offset).is_err() {
-            return (frames, 0);
-        }
-        let mut at = 0;
-        while let Parsed::Frame(frame) = parse(&bytes[at..]) {
-            let end = at + frame.len();
-            if frame.kind == FrameKind::Entry {
-                if frame.index != index || index >= self.size {
-                    break;
-                }
-                frames.extend_from_slice(&bytes[at..end]);
-                index += 1;
+        let read = self.file.read_at(&mut bytes, self.synced.offset).unwrap_or(0);
+        bytes.truncate(read);
+        let (mut at, mut kept) = (0, 0);
+        while at < bytes.len() {
+            let Parsed::Frame(frame) = parse(&bytes[at..]) else {
+                at += 8;
+                continue;
+            };
+            if frame.kind == FrameKind::Entry && (self.synced.size..self.size).contains(&frame.index) {
+                put_entry(&mut frames, self.synced.size + kept, frame.payload, crc32c::crc32c(frame.payload));
+                kept += 1;
             }
-            at = end;
+            at += frame.len();
         }
-        (frames, index - self.synced.size)
+        (frames, kept)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::ledger::read::{Query, Reader};
 use crate::ledger::segment::sim::{Fault, Sim};
 use crate::ledger::{Config, Durability, Entry, Kind, Ledger, State};
 use crate::telemetry::Metrics;
+use crate::units::Period;
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -48,14 +49,14 @@ fn balanced(sim: &Sim, metrics: &Metrics, kept: &[Uuid], failed: u64) {
 fn a_single_error_at_any_call_costs_nothing() {
     for mode in [Durability::Write, Durability::Sync] {
         for code in [EIO, ENOSPC] {
-            for at in 0..120 {
+            for at in 0..100 {
                 let sim = Sim::new(at);
                 let (ledger, metrics) = open_sim(&sim, &config(mode)).unwrap();
                 sim.fault(Some(Fault::Once(sim.calls() + at, code)));
-                let (kept, failed) = submit(&ledger, 0..60);
+                let (kept, failed) = submit(&ledger, 0..50);
                 sim.fault(None);
                 eventually("it writes", || ledger.status().state == State::Writing);
-                let (more, none) = submit(&ledger, 60..70);
+                let (more, none) = submit(&ledger, 50..55);
                 assert_eq!(none, 0);
                 ledger.close().unwrap_or_else(|error| panic!("{mode:?} {code} at {at}: {error}"));
                 balanced(&sim, &metrics, &[kept, more].concat(), failed);
@@ -207,6 +208,28 @@ fn a_crash_while_a_log_is_set_aside_is_survived() {
             assert!(told >= 1, "at {at}");
         }
     }
+}
+
+#[test]
+fn what_a_failed_segment_forgot_is_told_and_the_rest_kept() {
+    let sim = Sim::new(0);
+    let slow = Config { sync_interval: Period::secs(3600), ..config(Durability::Write) };
+    let (ledger, metrics) = open_sim(&sim, &slow).unwrap();
+    let (mut kept, _) = submit(&ledger, 1..5);
+    let middle = sim.data_end("seg-00000000000000000000.log");
+    let (more, _) = submit(&ledger, 6..9);
+    // An entry in the middle is not on the disk as it was written, and the next write fails.
+    sim.flip("seg-00000000000000000000.log", middle + 300);
+    sim.fault(Some(Fault::Once(sim.calls(), EIO)));
+    let (last, failed) = submit(&ledger, 9..10);
+    assert_eq!(failed, 0);
+    kept.extend(&more[1..]);
+    kept.extend(last);
+    eventually("the gap is written", || gaps(&sim_reader(&sim), "failed") == 1);
+    ledger.close().unwrap();
+    assert_eq!(metrics.ledger_integrity_failures.get(), 1);
+    assert_eq!(ids(&entries(&sim_reader(&sim)), "prediction"), kept);
+    recovers_the_same(&sim);
 }
 
 /// A restart finds the same bytes.

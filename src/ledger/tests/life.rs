@@ -116,7 +116,7 @@ fn a_lineage_comes_before_its_first_use() {
     let identity = identity("v9");
     settled(ledger.begin(&call(Uuid::from_u128(1), Some(&identity)))).unwrap();
     settled(ledger.finish(&exchange(call(Uuid::from_u128(1), Some(&identity))))).unwrap();
-    ledger.lifecycle(Event::Traffic, &json!({"champion": 90}));
+    ledger.lifecycle(Event::Traffic, json!({"champion": 90}));
     ledger.close().unwrap();
     assert_eq!(kinds(&dir), ["lifecycle", "lineage", "begin", "prediction", "lifecycle", "lifecycle"]);
 }
@@ -129,8 +129,7 @@ fn a_second_writer_is_turned_away() {
     assert!(matches!(&error, OpenError::Locked { pid: Some(pid), .. } if *pid == std::process::id()), "{error}");
     assert!(error.to_string().contains("stop it"), "{error}");
     ledger.close().unwrap();
-    drop(ledger);
-    open(&dir.config(Durability::Write));
+    open(&dir.config(Durability::Write)).0.close().unwrap();
 }
 
 #[test]
@@ -210,5 +209,62 @@ fn every_mode_syncs_within_the_interval() {
         settled(ledger.finish(&exchange(call(Uuid::nil(), None)))).unwrap();
         eventually("it is synced", || ledger.status().synced == 2);
         assert_eq!(ledger.status().state, State::Writing);
+    }
+}
+
+#[test]
+fn a_reloaded_configuration_is_in_force_at_once() {
+    let dir = Dir::new();
+    let before = Config { queue_entries: 2, ..dir.config(Durability::Queue) };
+    let (ledger, _) = open(&before);
+    drop(ledger.finish(&exchange(call(Uuid::from_u128(1), None))));
+    assert_eq!(ledger.on_failure(), OnFailure::Reject);
+    let after = Config { on_failure: OnFailure::Pass, queue_entries: 100, ..dir.config(Durability::Write) };
+    ledger.reconfigure(&after);
+    assert_eq!(ledger.on_failure(), OnFailure::Pass);
+    eventually("what was queued is written", || ledger.status().size == 2);
+    for _ in 0..40 {
+        ledger.reserve().unwrap();
+    }
+    settled(ledger.finish(&exchange(call(Uuid::from_u128(2), None)))).unwrap();
+    assert_eq!(ledger.status().size, 3);
+    ledger.close().unwrap();
+}
+
+#[test]
+fn a_killed_process_leaves_real_files_that_recover() {
+    for mode in [Durability::Write, Durability::Sync] {
+        let dir = Dir::new();
+        let (ledger, _) = open(&dir.config(mode));
+        let identity = identity("v1");
+        let mut expected = Vec::new();
+        for at in 0..40 {
+            let id = Uuid::from_u128(at);
+            settled(ledger.begin(&call(id, Some(&identity)))).unwrap();
+            if at != 7 {
+                settled(ledger.finish(&exchange(call(id, Some(&identity))))).unwrap();
+                expected.push(id);
+            }
+        }
+        // What the kernel has now is what it would have after a kill.
+        let copy = Dir::new();
+        std::fs::create_dir(copy.0.join("ledger")).unwrap();
+        for entry in std::fs::read_dir(dir.0.join("ledger")).unwrap() {
+            let entry = entry.unwrap();
+            // Indices and spare files may come and go meanwhile.
+            drop(std::fs::copy(entry.path(), copy.0.join("ledger").join(entry.file_name())));
+        }
+        ledger.close().unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let ledger = Ledger::open(&copy.config(mode), origin(), &metrics).unwrap();
+        expected.push(Uuid::from_u128(7));
+        let found = entries(&Reader::open(&copy.0).unwrap());
+        assert_eq!(ids(&found, "prediction"), expected, "{mode:?}");
+        let query = Query { outcome: Some("interrupted".to_owned()), ..Query::default() };
+        let interrupted: Vec<_> = Reader::open(&copy.0).unwrap().find(&query).map(Result::unwrap).collect();
+        assert_eq!(ids(&interrupted, "prediction"), [Uuid::from_u128(7)]);
+        assert!(String::from_utf8_lossy(&found[found.len() - 2].entry).contains("\"unclean\":true"));
+        assert_eq!(recorded(&metrics).0, 1, "the interrupted prediction is on the books");
+        ledger.close().unwrap();
     }
 }

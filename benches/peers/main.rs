@@ -1,0 +1,119 @@
+//! What a prediction costs through Touchmark, beside nginx and no proxy at all, under the same load.
+//!
+//! `cargo bench --bench peers -- --help` says what can be asked. Peers are separate processes on one core with the
+//! client and the backend (or, with `--cross`, on another): then wake-ups between cores do not hide what a proxy
+//! does. They take turns in rounds, and medians of what one round's turns make of each other are what repeats on a
+//! noisy machine. A proxy's cost is its threads' time on the core, from `/proc`, not what a client sees. Each run
+//! also checks that every request was recorded. Everything stays on loopback and in a folder of its own.
+
+mod args;
+mod backend;
+mod client;
+mod costs;
+mod interrupt;
+mod memory;
+mod peer;
+mod process;
+mod report;
+mod rounds;
+mod targets;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use clap::Parser as _;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use args::Args;
+use peer::{Kind, NGINX};
+use report::Report;
+
+/// The cores that are used.
+#[derive(Clone, Copy, Debug)]
+struct Cores {
+    /// The client's and the backend's.
+    load: usize,
+    /// The proxy's.
+    proxy: usize,
+}
+
+fn main() -> anyhow::Result<()> {
+    if std::env::args().nth(1).as_deref() == Some(backend::COMMAND) {
+        return backend::serve();
+    }
+    let args = Args::parse();
+    if !args.bench {
+        return Ok(());
+    }
+    interrupt::watch()?;
+    let cores = Cores::choose(args.cross)?;
+    let dir = Folder::new()?;
+    let kinds = present(&args.peer)?;
+    let report = if args.memory {
+        Report { memory: memory::measure(&args, &kinds, cores, &dir.0)?, ..Report::new(&args)? }
+    } else {
+        let mut report = Report::new(&args)?;
+        rounds::measure(&args, &kinds, cores, &dir.0, &mut report)?;
+        report
+    };
+    if let Some(file) = &args.json {
+        let json = serde_json::to_string_pretty(&report.json())?;
+        fs::write(file, json + "\n").with_context(|| format!("writing {}", file.display()))?;
+    }
+    let text = if args.markdown { report.markdown() } else { report.text() };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// The peers that can be measured here.
+fn present(asked: &[Kind]) -> anyhow::Result<Vec<Kind>> {
+    let nginx = Path::new(NGINX).exists();
+    let is_nginx = |kind: &Kind| matches!(kind, Kind::Nginx | Kind::NginxLog);
+    if !nginx && asked.iter().any(is_nginx) {
+        note(&format!("{NGINX} is missing, so nothing is compared with it: apt-get install nginx-light"))?;
+    }
+    // In the order of Kind::ALL, each once.
+    Ok(Kind::ALL.into_iter().filter(|kind| asked.contains(kind) && (nginx || !is_nginx(kind))).collect())
+}
+
+/// Says something beside the results.
+fn note(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stderr().lock(), "{text}").context("writing to standard error")
+}
+
+impl Cores {
+    /// Puts this process on its core.
+    fn choose(cross: bool) -> anyhow::Result<Self> {
+        let allowed = sched_getaffinity(None)?;
+        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+        let load = cores.next().context("no core is allowed")?;
+        let other = cores.next();
+        ensure!(!cross || other.is_some(), "--cross needs a second core");
+        let mut own = CpuSet::new();
+        own.set(load);
+        sched_setaffinity(None, &own)?;
+        Ok(Self { load, proxy: other.filter(|_| cross).unwrap_or(load) })
+    }
+}
+
+/// A folder for configurations and ledgers; removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> anyhow::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("touchmark-peers-{}", std::process::id()));
+        fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
