@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::crash::lineage_first;
 use super::{call, config, entries, eventually, exchange, identity, ids, open_sim, recorded, settled, sim_reader};
 use crate::exchange::{OnFailure, Recorder, Refusal};
 use crate::ledger::read::{Query, Reader};
@@ -39,8 +40,9 @@ fn gaps(reader: &Reader, reason: &str) -> u64 {
 }
 
 fn balanced(sim: &Sim, metrics: &Metrics, kept: &[Uuid], failed: u64) {
-    let found = ids(&entries(&sim_reader(sim)), "prediction");
-    assert_eq!(found, kept, "the log holds exactly what was acknowledged");
+    let found = entries(&sim_reader(sim));
+    lineage_first(&found);
+    assert_eq!(ids(&found, "prediction"), kept, "the log holds exactly what was acknowledged");
     assert_eq!(recorded(metrics), (kept.len() as u64, failed));
     assert_eq!(gaps(&sim_reader(sim), "failed"), failed);
 }
@@ -78,6 +80,12 @@ fn a_disk_that_fails_for_a_while_is_told_about() {
             if failed > 0 {
                 assert_eq!(ledger.reserve(), Err(Refusal::Failing), "{mode:?} at {at}");
                 assert!(matches!(ledger.status().state, State::Failing { .. }));
+            }
+            if failed > 0 {
+                // Again, on the way back or just when the gap is written.
+                let next = sim.calls() + at / 3 % 6;
+                sim.fault(Some(Fault::From(next, ENOSPC)));
+                eventually("the second failure", || sim.calls() > next + 3);
             }
             sim.fault(None);
             eventually("it writes again", || ledger.status().state == State::Writing);
