@@ -375,7 +375,7 @@ impl Keeper {
         let (mut pending, mut tail) = self.claim(&shared, pending);
         let failed = (!pending.reason.is_empty()).then(|| io::Error::other(std::mem::take(&mut pending.reason)));
         drop(pending);
-        let result = failed.map_or_else(|| tail.seal(true), Err);
+        let result = failed.map_or_else(|| self.seal(&mut tail), Err);
         shared.lock().note(&tail);
         if result.is_ok() {
             self.indexer.add(tail.first);
@@ -384,7 +384,16 @@ impl Keeper {
             drop(shared.storage.remove(SPARE_NAME));
         }
         self.indexer.finish();
-        result.and_then(|()| shared.storage.sync_dir())
+        result
+    }
+
+    /// Seals at the end, what an error leaves behind in another segment.
+    fn seal(&mut self, tail: &mut Tail) -> io::Result<()> {
+        tail.seal(true).or_else(|error| {
+            tracing::error!(%error, segment = tail.first, "sealing the ledger failed; the segment is given up");
+            self.move_on(tail)?;
+            tail.seal(true)
+        })
     }
 }
 

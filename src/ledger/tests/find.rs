@@ -137,7 +137,7 @@ fn found(reader: &Reader, query: &Query) -> Vec<u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4, ..ProptestConfig::default() })]
 
     #[test]
     fn find_equals_a_filter(queries in prop::collection::vec(queries(), 60), damage: u64) {
