@@ -10,6 +10,8 @@ mod admin;
 mod crash;
 /// The first thing that anybody runs.
 mod demo;
+/// HTTP/2 requests become HTTP/1.1 ones, and nothing is smuggled in.
+mod downgrade;
 /// gRPC as gRPC.
 mod grpc;
 /// HTTP/1.1, either way.
