@@ -122,9 +122,8 @@ async fn model_server() -> ModelServer {
 async fn run_and_kill(folder: &Folder, model: SocketAddr, durability: &str, count: usize) -> Vec<Seen> {
     let process = Process::start(folder, model, durability, &[]).await;
     let answers = Arc::new(AtomicUsize::new(0));
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|client| tokio::spawn(hammer(process.address, client, Arc::clone(&answers))))
-        .collect();
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|client| tokio::spawn(hammer(process.address, client, Arc::clone(&answers)))).collect();
     eventually("answers", || (answers.load(Ordering::Relaxed) >= count).then_some(())).await;
     process.kill();
     let mut seen = Vec::new();
@@ -232,9 +231,9 @@ async fn the_entry_is_written_before_the_answer_is_sent() {
         let lines: Vec<&str> = trace.lines().collect();
         for id in ids {
             let written = lines.iter().position(|line| line.contains("pwrite64(") && line.contains(&id));
-            let sent = lines.iter().position(|line| {
-                !line.contains("pwrite64(") && line.contains("HTTP/1.1 200") && line.contains(&id)
-            });
+            let sent = lines
+                .iter()
+                .position(|line| !line.contains("pwrite64(") && line.contains("HTTP/1.1 200") && line.contains(&id));
             let (written, sent) = (written.expect("the entry is written"), sent.expect("the answer is sent"));
             assert!(written < sent, "{durability}: {} before {}", lines[sent], lines[written]);
             let flushed = lines[written..sent].iter().any(|line| line.contains("fdatasync"));
