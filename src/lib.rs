@@ -12,5 +12,6 @@ pub mod ledger;
 pub mod lineage;
 pub mod protocol;
 pub mod proxy;
+pub mod sha256;
 pub mod telemetry;
 pub mod units;

@@ -5,10 +5,10 @@
 
 use std::fmt;
 
+use crate::sha256::Sha256;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde::{Deserialize, Serialize, Serializer};
-use sha2::{Digest, Sha256};
 
 use super::{AdminError, Config};
 
@@ -74,7 +74,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 fn digest(token: &[u8]) -> [u8; 32] {
-    Sha256::digest(token).into()
+    Sha256::digest(token)
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ impl App {
         self.shared.snapshot.store(Arc::new(snapshot));
         let event =
             if config.backends == self.config.backends { ledger::Event::Config } else { ledger::Event::Identity };
-        self.ledger.lifecycle(event, &described(&config));
+        self.ledger.lifecycle(event, described(&config));
         self.config = config;
         Ok(())
     }

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use sha2::{Digest as _, Sha256};
+use crate::sha256::Sha256;
 
 pub use client::{Answer, CallError};
 pub use facts::{Asked, Facts, Found, Input, Share};
@@ -159,7 +159,7 @@ impl Demo {
 
         let reader = Reader::open(&self.dir)?;
         let of_this_run = Query { kind: Some(Kind::Prediction), from: Some(self.began), ..Query::default() };
-        let of_the_input = Query { input_hash: Some(Sha256::digest(&body).into()), ..of_this_run.clone() };
+        let of_the_input = Query { input_hash: Some(Sha256::digest(&body)), ..of_this_run.clone() };
         let metrics = self.client.call(self.app.admin_on(), &Call::get("/metrics"))?;
         Ok(Facts {
             proxy: format!("http://{}", self.app.listening_on()),

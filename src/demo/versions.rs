@@ -11,8 +11,8 @@ use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::sha256::Sha256;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use super::data::{Dataset, Labelled};
 use super::model::{Model, Parameters, Quality};
@@ -194,7 +194,7 @@ pub(super) fn program() -> Option<String> {
     let (mut hasher, mut chunk) = (Sha256::new(), vec![0; CHUNK_LEN]);
     loop {
         match file.read(&mut chunk).ok()? {
-            0 => return Some(format!("sha256:{}", hex(&hasher.finalize()))),
+            0 => return Some(format!("sha256:{}", hex(&hasher.finish()))),
             len => hasher.update(&chunk[..len]),
         }
     }

@@ -99,8 +99,14 @@ pub(super) fn text(out: &mut Vec<u8>, value: &str) {
 
 /// A string with its quotes, at most `limit` bytes between them once escaped; true where it had to be cut.
 pub(super) fn text_cut(out: &mut Vec<u8>, value: &str, limit: usize) -> bool {
-    let fits = value.len() * 6 <= limit || escaped_len(value) <= limit;
-    if fits {
+    // Nearly every text is short and has nothing to escape.
+    if value.len() <= limit && is_plain(value.as_bytes()) {
+        out.push(b'"');
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'"');
+        return false;
+    }
+    if escaped_len(value) <= limit {
         text(out, value);
         return false;
     }
@@ -130,6 +136,28 @@ pub(super) fn escaped_len(value: &str) -> usize {
         _ => 1,
     };
     value.len() + value.bytes().map(extra).sum::<usize>()
+}
+
+/// Whether every byte stands for itself, looked at eight at a time.
+fn is_plain(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().all(|byte| ESCAPES[usize::from(*byte)] == 0);
+    };
+    // The last eight may overlap the ones before: looking twice is cheaper than looking singly.
+    bytes.as_chunks::<8>().0.iter().chain([last]).all(|chunk| !has_escape(u64::from_le_bytes(*chunk)))
+}
+
+/// Whether one of eight bytes is a control character, a quote or a backslash.
+const fn has_escape(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    const fn zero_in(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word
+    }
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    let quote = zero_in(word ^ (ONES * b'"' as u64));
+    let backslash = zero_in(word ^ (ONES * b'\\' as u64));
+    (control | quote | backslash) & HIGHS != 0
 }
 
 fn escaped(out: &mut Vec<u8>, value: &str) {
@@ -249,6 +277,7 @@ mod tests {
         #[test]
         fn texts_are_what_serde_writes(value in "\\PC*|[\\x00-\\x7f]*") {
             let ours = written(|out| text(out, &value));
+            prop_assert_eq!(is_plain(value.as_bytes()), ours.len() == value.len() + 2);
             prop_assert_eq!(&ours, &serde_json::to_string(&value).unwrap());
             prop_assert_eq!(ours.len(), escaped_len(&value) + 2);
         }

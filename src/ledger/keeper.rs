@@ -14,7 +14,7 @@ use crate::ledger::indexer::Indexer;
 use crate::ledger::json::Clock;
 use crate::ledger::pending::{Keeping, Pending, State};
 use crate::ledger::segment::{File, SPARE_NAME};
-use crate::ledger::tail::{Done, Stuck, Synced, Tail, create_spare};
+use crate::ledger::tail::{Done, Stuck, Synced, Tail, create_spare, rotation_mark, spare_mark};
 use crate::ledger::writer::{Shared, Submission, nonce};
 
 /// The longest between two looks at gauges, gaps and the spare segment.
@@ -35,6 +35,7 @@ pub(crate) struct Keeper {
     due: Instant,
     sync_due: Instant,
     retry: Instant,
+    spare_due: Instant,
     /// The size up to which a commit frame says that it is synced.
     marked: u64,
 }
@@ -44,7 +45,7 @@ type Guard<'a> = MutexGuard<'a, Pending>;
 impl Keeper {
     pub(crate) fn new(shared: Arc<Shared>, indexer: Indexer) -> Self {
         let now = Instant::now();
-        Self { shared, indexer, spare: None, due: now, sync_due: now, retry: now, marked: 0 }
+        Self { shared, indexer, spare: None, due: now, sync_due: now, retry: now, spare_due: now, marked: 0 }
     }
 
     /// Runs until the ledger is closed.
@@ -59,6 +60,7 @@ impl Keeper {
             } else if failing && now >= self.retry {
                 self.try_again(&shared, pending)
             } else if !failing && self.has_work(&pending) {
+                let pending = self.prepared(&shared, pending);
                 let pending = Self::linger(&shared, pending);
                 self.drain(&shared, pending)
             } else if !failing && now >= self.due {
@@ -210,7 +212,6 @@ impl Keeper {
         self.shared.fail(pending, &mut tail.group);
         let mut group = std::mem::take(&mut pending.group);
         self.shared.fail(pending, &mut group);
-        pending.next = tail.size;
         pending.reason = error.to_string();
         pending.stuck = false;
         self.shared.set_state(pending, State::Failing);
@@ -257,10 +258,12 @@ impl Keeper {
         shared.meters.queue_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
         shared.meters.queue_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.prepare(written.offset);
+        let rotate = self.spare.is_some() && written.offset >= rotation_mark(shared.config().segment_size.0);
         // Without the tail: workers go on writing meanwhile.
         let stale = written.size > synced.size;
         let result = if sync && stale { file.sync() } else { Ok(()) };
-        let pending = shared.lock();
+        let mut pending = shared.lock();
+        pending.attention |= rotate;
         let written = if sync { written } else { synced };
         self.after_sync(shared, pending, result, written)
     }
@@ -305,15 +308,29 @@ impl Keeper {
         self.restore(pending, tail)
     }
 
-    /// Makes the next segment once half of this one is written.
+    /// Makes the next segment if it is time, without the lock.
+    fn prepared<'a>(&mut self, shared: &'a Shared, pending: Guard<'a>) -> Guard<'a> {
+        let offset = pending.written.offset;
+        if self.spare.is_some() || offset < spare_mark(shared.config().segment_size.0) {
+            return pending;
+        }
+        drop(pending);
+        self.prepare(offset);
+        shared.lock()
+    }
+
+    /// Makes the next segment once half of this one is written. On a full disk, tries once a second.
     fn prepare(&mut self, offset: u64) {
-        let size = self.shared.config().segment_size.0;
-        if self.spare.is_some() || offset < size / 2 {
+        let (now, size) = (Instant::now(), self.shared.config().segment_size.0);
+        if self.spare.is_some() || offset < spare_mark(size) || now < self.spare_due {
             return;
         }
         match create_spare(&*self.shared.storage, size) {
             Ok(spare) => self.spare = Some(spare),
-            Err(error) => tracing::warn!(%error, "the next ledger segment cannot be made yet"),
+            Err(error) => {
+                self.spare_due = now + RETRY;
+                tracing::warn!(%error, "the next ledger segment cannot be made yet");
+            }
         }
     }
 
@@ -358,7 +375,7 @@ impl Keeper {
         let (mut pending, mut tail) = self.claim(&shared, pending);
         let failed = (!pending.reason.is_empty()).then(|| io::Error::other(std::mem::take(&mut pending.reason)));
         drop(pending);
-        let result = failed.map_or_else(|| tail.seal(true), Err);
+        let result = failed.map_or_else(|| self.seal(&mut tail), Err);
         shared.lock().note(&tail);
         if result.is_ok() {
             self.indexer.add(tail.first);
@@ -367,7 +384,16 @@ impl Keeper {
             drop(shared.storage.remove(SPARE_NAME));
         }
         self.indexer.finish();
-        result.and_then(|()| shared.storage.sync_dir())
+        result
+    }
+
+    /// Seals at the end, what an error leaves behind in another segment.
+    fn seal(&mut self, tail: &mut Tail) -> io::Result<()> {
+        tail.seal(true).or_else(|error| {
+            tracing::error!(%error, segment = tail.first, "sealing the ledger failed; the segment is given up");
+            self.move_on(tail)?;
+            tail.seal(true)
+        })
     }
 }
 

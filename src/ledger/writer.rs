@@ -199,6 +199,7 @@ impl Shared {
 
     /// Writes what is pending, on the thread that brought the last of it.
     fn lead<'a>(&'a self, mut pending: MutexGuard<'a, Pending>, mut tail: Box<Tail>) -> Ticket {
+        let before = tail.offset;
         for round in 0..LEAD_ROUNDS {
             pending.take(&mut tail);
             drop(pending);
@@ -213,7 +214,7 @@ impl Shared {
                 break;
             }
         }
-        let leftover = !pending.group.is_empty() || tail.wants_rotation();
+        let leftover = !pending.group.is_empty() || tail.crossed(before);
         let call = pending.keeper == Keeping::Claiming || (leftover && !pending.attention);
         pending.attention |= leftover;
         pending.tail = Some(tail);
@@ -247,6 +248,9 @@ impl Shared {
     /// Counts a group that is as durable as promised, and settles its tickets.
     pub(crate) fn publish(&self, tail: &mut Tail, taken: Instant) {
         let group = &mut tail.group;
+        if group.is_empty() {
+            return;
+        }
         self.size.store(tail.size, Ordering::Relaxed);
         self.meters.count(group);
         self.meters.tree_size.set(i64::try_from(tail.size).unwrap_or(i64::MAX));

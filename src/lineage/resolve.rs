@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-
 use super::{
     Code, Content, Dataset, DatasetId, Declared, Document, Environment, Identity, IdentityError, Model, ModelId,
     Reproducible, Role, Run, RunConfig, Source, checks, dataset_version,
 };
+use crate::sha256::Sha256;
 use crate::telemetry::Metrics;
 
 /// Bytes of a document. An entry has at most 65,535, of which its own members take less than 1 KiB.
@@ -102,7 +101,7 @@ fn document(content: &Content) -> Result<Document, ResolveError> {
             ),
         ));
     }
-    Ok(Document { digest: Sha256::digest(canonical).into(), json })
+    Ok(Document { digest: Sha256::digest(canonical), json })
 }
 
 fn run(config: &RunConfig) -> Run {

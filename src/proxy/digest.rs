@@ -1,17 +1,18 @@
 //! One body in passing: counted, hashed, read for what it states of the model. Never kept.
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
 use crate::protocol::Reader;
 use crate::protocol::grpc::Deframer;
+use crate::sha256::Sha256;
 
 /// The running account of one body, after transfer coding and before content decoding.
 ///
 /// For gRPC the hash runs over the concatenated messages as sent, without their 5-byte prefixes.
 #[derive(Debug)]
 pub(super) struct BodyDigest {
-    sha256: Sha256,
+    /// `None` once it has been finished.
+    sha256: Option<Sha256>,
     bytes: u64,
     deframer: Option<Deframer>,
     reader: Reader,
@@ -31,12 +32,12 @@ pub(super) struct Digested {
 impl BodyDigest {
     /// An account of nothing yet.
     pub(super) fn new(grpc: bool, reader: Reader) -> Self {
-        Self { sha256: Sha256::new(), bytes: 0, deframer: grpc.then(Deframer::default), reader }
+        Self { sha256: Some(Sha256::new()), bytes: 0, deframer: grpc.then(Deframer::default), reader }
     }
 
     /// Takes the next chunk into account.
     pub(super) fn feed(&mut self, chunk: &Bytes) {
-        let Self { sha256, bytes, deframer, reader } = self;
+        let Self { sha256: Some(sha256), bytes, deframer, reader } = self else { return };
         match deframer {
             None => {
                 sha256.update(chunk);
@@ -57,12 +58,9 @@ impl BodyDigest {
         &self.reader
     }
 
-    /// The account as it stands.
-    pub(super) fn digested(&self) -> Digested {
-        Digested {
-            bytes: self.bytes,
-            sha256: self.sha256.clone().finalize().into(),
-            messages: self.deframer.as_ref().map(Deframer::messages),
-        }
+    /// Closes the account. `None` where it is closed already.
+    pub(super) fn finish(&mut self) -> Option<Digested> {
+        let messages = self.deframer.as_ref().map(Deframer::messages);
+        self.sha256.take().map(|sha256| Digested { bytes: self.bytes, sha256: sha256.finish(), messages })
     }
 }

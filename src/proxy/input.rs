@@ -83,10 +83,10 @@ impl Input {
         }
     }
 
-    /// The account of the body, as far as it went.
-    pub(super) fn digested(&mut self) -> Option<Digested> {
+    /// Closes the account of the body, as far as it went.
+    pub(super) fn finish(&mut self) -> Option<Digested> {
         self.catch_up();
-        self.digest.as_ref().map(BodyDigest::digested)
+        self.digest.as_mut().and_then(BodyDigest::finish)
     }
 
     /// The running account.

@@ -121,7 +121,7 @@ async fn pass(
 
 /// A prediction: recorded whatever becomes of it, stamped when its answer leaves.
 async fn predict(
-    mut recording: Recording,
+    mut recording: Box<Recording>,
     mut parts: request::Parts,
     input: SharedInput,
     refused: Option<ProxyError>,
@@ -192,7 +192,7 @@ fn outbound(passage: &Passage, parts: request::Parts, input: SharedInput) -> Opt
 
 /// Holds an answer or streams it, by what its head says.
 async fn answer(
-    recording: Recording,
+    recording: Box<Recording>,
     parts: response::Parts,
     mut source: AnswerSource,
     permit: Option<Permit>,
@@ -257,7 +257,7 @@ async fn hold(source: &mut AnswerSource, bytes_max: u64) -> Result<Kept, Cut> {
 
 /// A held answer leaves once its entry is as durable as the mode promises; if it cannot be, the client gets 503.
 async fn held(
-    mut recording: Recording,
+    mut recording: Box<Recording>,
     mut parts: response::Parts,
     chunks: VecDeque<Bytes>,
     mut trailers: Option<HeaderMap>,
@@ -292,7 +292,7 @@ async fn held(
 
 /// A streamed answer's head leaves once its `begin` is as durable as the mode promises.
 async fn stream(
-    recording: Recording,
+    recording: Box<Recording>,
     mut parts: response::Parts,
     source: AnswerSource,
     ahead: VecDeque<Frame<Bytes>>,

@@ -21,7 +21,7 @@ use crate::exchange::{OnFailure, Outcome, Ticket};
 /// A streamed answer of a prediction.
 #[derive(Debug)]
 pub(super) struct Recorded {
-    recording: Recording,
+    recording: Box<Recording>,
     source: AnswerSource,
     /// Frames read before it was clear that the answer cannot be held.
     ahead: VecDeque<Frame<Bytes>>,
@@ -45,7 +45,7 @@ enum Stage {
 impl Recorded {
     /// An answer whose `begin` is durable.
     pub(super) fn new(
-        recording: Recording,
+        recording: Box<Recording>,
         source: AnswerSource,
         ahead: VecDeque<Frame<Bytes>>,
         remaining: Option<u64>,

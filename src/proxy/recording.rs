@@ -56,7 +56,7 @@ pub(super) struct Recording {
 
 impl Recording {
     /// A prediction begins: its places in the ledger's queue are reserved here, before anything is forwarded.
-    pub(super) fn begin(passage: Passage, call: Call, parts: &request::Parts, input: SharedInput) -> Self {
+    pub(super) fn begin(passage: Passage, call: Call, parts: &request::Parts, input: SharedInput) -> Box<Self> {
         let worker = &passage.worker;
         let id = worker.prediction_id(unix_millis(passage.time));
         worker.shared.metrics.inflight_predictions.inc();
@@ -66,7 +66,7 @@ impl Recording {
         };
         let field = |name: header::HeaderName| parts.headers.get(name).cloned();
         let parent = parts.headers.get(super::headers::LINEAGE_TRACE_ID);
-        Self {
+        Box::new(Self {
             id,
             id_value: id_value(id),
             model: None,
@@ -88,7 +88,7 @@ impl Recording {
             passage,
             call,
             input,
-        }
+        })
     }
 
     /// Why no place could be reserved.
@@ -186,8 +186,8 @@ impl Recording {
         }
         self.finished = Some(outcome);
         let reservation = self.reservation.take();
-        let read = self.input.borrow_mut().digested();
-        let output = self.output.as_ref().map(BodyDigest::digested);
+        let read = self.input.borrow_mut().finish();
+        let output = self.output.as_mut().and_then(BodyDigest::finish);
         let input = self.input.borrow();
         // A call that was refused before its body was asked for has no input to speak of.
         let read = read.filter(|_| input.begun() || input.ended());
@@ -206,13 +206,20 @@ impl Recording {
         ticket
     }
 
-    /// Counts the prediction under its outcome. Only the first call counts.
+    /// Counts the prediction under its outcome, once its ticket has settled: what waiting for the ledger took is ours.
+    /// Only the first call counts.
     pub(super) fn count(&mut self, outcome: Outcome) {
-        if !std::mem::replace(&mut self.counted, true) {
-            self.metrics().ended(self.call.protocol, outcome).inc();
-            if self.model.is_none() {
-                self.passage.worker.shared.metrics.unresolved_predictions.inc();
-            }
+        if std::mem::replace(&mut self.counted, true) {
+            return;
+        }
+        let (passage, metrics) = (&self.passage, self.metrics());
+        let duration = passage.began.elapsed();
+        metrics.ended(self.call.protocol, outcome).inc();
+        metrics.duration.observe(duration.as_secs_f64());
+        let own = duration.saturating_sub(passage.meter.waited());
+        passage.worker.shared.metrics.overhead.observe(own.as_secs_f64());
+        if self.model.is_none() {
+            passage.worker.shared.metrics.unresolved_predictions.inc();
         }
     }
 
@@ -286,11 +293,8 @@ impl Recording {
 
     fn measure(&self, duration: Duration, read: Option<Digested>, output: Option<Digested>) {
         let (metrics, meter) = (self.metrics(), &self.passage.meter);
-        metrics.duration.observe(duration.as_secs_f64());
         metrics.input_bytes.inc_by(read.map_or(0, |read| read.bytes));
         metrics.output_bytes.inc_by(output.map_or(0, |output| output.bytes));
-        let own = duration.saturating_sub(meter.waited());
-        self.passage.worker.shared.metrics.overhead.observe(own.as_secs_f64());
         if let (Some(sent), Some(backend)) = (meter.sent(), &self.passage.backend) {
             let leg = duration.saturating_sub(sent.duration_since(self.passage.began));
             backend.upstream_duration.observe(leg.as_secs_f64());

@@ -33,13 +33,13 @@ pub(super) fn call(mut passage: Passage, error: ProxyError) -> Response<AnswerBo
 }
 
 /// Answers a prediction, once its entry is as durable as the mode promises.
-pub(super) async fn prediction(recording: Recording, error: ProxyError) -> Response<AnswerBody> {
+pub(super) async fn prediction(recording: Box<Recording>, error: ProxyError) -> Response<AnswerBody> {
     prediction_as(recording, error, error.verdict().outcome).await
 }
 
 /// Answers a prediction that ended otherwise than its error says by itself.
 pub(super) async fn prediction_as(
-    mut recording: Recording,
+    mut recording: Box<Recording>,
     error: ProxyError,
     outcome: Outcome,
 ) -> Response<AnswerBody> {

@@ -132,7 +132,7 @@ async fn a_stream_that_is_cut_is_cut_for_the_client() {
         client.until("data: 1\n\n").await;
         assert_eq!(touchmark.ledger.of_kind("begin").len(), 1, "the head is out");
         leave(upstream, how);
-        let (rest, _) = client.to_the_end().await;
+        let (rest, _) = client.read_to_end().await;
         assert!(!rest.ends_with(LAST_CHUNK), "a cut stream does not end as if whole: {how:?}");
         let entry = touchmark.prediction().await;
         entry.ended("upstream_abort", 200).gave("data: 1\n\n");
@@ -211,7 +211,7 @@ async fn a_client_that_leaves_within_its_request() {
         let mut upstream = model.accept().await;
         upstream.until(&INPUT[..INPUT.len() - 1]).await;
         leave(client, how);
-        upstream.to_the_end().await;
+        upstream.read_to_end().await;
         let entry = touchmark.prediction().await;
         // One that closed in order may still read an answer of ours.
         assert!(matches!(entry.number("/output/status"), None | Some(408)), "{how:?}: {entry:?}");
@@ -231,7 +231,7 @@ async fn a_client_that_leaves_within_a_chunk() {
     let mut upstream = model.accept().await;
     upstream.until("ab").await;
     drop(client);
-    let (rest, _) = upstream.to_the_end().await;
+    let (rest, _) = upstream.read_to_end().await;
     assert!(!rest.ends_with(LAST_CHUNK), "a broken request does not end as if whole");
     touchmark.prediction().await.ended("client_abort", 408).took("ab");
 }
@@ -370,7 +370,7 @@ async fn places_in_flight_come_back_from_every_kind_of_end() {
                 upstream.send([streaming(&[]), chunk("1")].concat()).await;
                 client.until("1\r\n1\r\n").await;
                 upstream.reset();
-                client.to_the_end().await;
+                client.read_to_end().await;
             }
         }
         eventually("the place comes back", || {

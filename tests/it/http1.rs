@@ -105,7 +105,7 @@ async fn a_half_closed_client_is_answered() {
             client.finish().await;
         }
         upstream.send(message("HTTP/1.1 200 OK", &[("connection", "close")], OUTPUT)).await;
-        let (answer, ended) = client.to_the_end().await;
+        let (answer, ended) = client.read_to_end().await;
         assert!(answer.ends_with(OUTPUT.as_bytes()), "later: {later}");
         assert_eq!(ended, Ended::Fin);
     }
@@ -158,7 +158,7 @@ async fn http_1_0_is_answered_and_closed() {
     client.send(message(&format!("POST {INFER} HTTP/1.0"), &[], INPUT)).await;
     let answer = client.answer().await;
     assert_eq!((answer.head.status(), answer.text()), (200, OUTPUT));
-    assert_eq!(client.to_the_end().await, (Vec::new(), Ended::Fin));
+    assert_eq!(client.read_to_end().await, (Vec::new(), Ended::Fin));
     let head = model.request().head;
     assert_eq!(head.start, format!("POST {INFER} HTTP/1.1"), "ours to say, in our version");
     assert_eq!(head.one("host"), model.address().to_string());
@@ -277,7 +277,7 @@ async fn a_client_that_wants_to_close_is_closed() {
     client.send(post_with(INFER, &[("connection", "close")], INPUT)).await;
     let answer = client.answer().await;
     assert_eq!(answer.head.one("connection"), "close");
-    assert_eq!(client.to_the_end().await, (Vec::new(), Ended::Fin));
+    assert_eq!(client.read_to_end().await, (Vec::new(), Ended::Fin));
     touchmark.call(infer()).await;
     assert_eq!(model.received().connections, 1, "the model server's connection is another matter");
     assert!(model.received().requests[0].head.lacks("connection"));

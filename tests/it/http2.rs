@@ -135,7 +135,7 @@ async fn rapid_resets_leave_nothing_behind() {
     const ROUNDS: usize = 2_000;
     let model = ModelServer::serving(|_| ok(OUTPUT)).await;
     let touchmark = Setup::new(&model).with(|config| config.proxy.inflight = 50).start();
-    let mut client = touchmark.http2().await;
+    let client = touchmark.http2().await;
     let mut opened = 0;
     for _ in 0..ROUNDS {
         let ready = soon("a free stream or the end", client.ready()).await;

@@ -74,7 +74,7 @@ async fn a_body_that_becomes_too_long() {
     upstream.until("0123456789").await;
     client.send(chunk("!")).await;
     assert_eq!(client.head().await.status(), 413);
-    let (rest, _) = upstream.to_the_end().await;
+    let (rest, _) = upstream.read_to_end().await;
     assert!(!String::from_utf8_lossy(&rest).contains('!'), "{rest:?}");
     assert!(!rest.ends_with(LAST_CHUNK), "it does not end as if whole");
     touchmark.prediction().await.ended("rejected", 413).took("0123456789");
@@ -92,7 +92,7 @@ async fn a_body_that_becomes_too_long_while_the_answer_streams() {
     upstream.send([streaming(&[]), chunk("data: 1\n\n")].concat()).await;
     client.until("data: 1\n\n").await;
     client.send(chunk("!")).await;
-    let (rest, _) = client.to_the_end().await;
+    let (rest, _) = client.read_to_end().await;
     assert!(!rest.ends_with(LAST_CHUNK), "it does not end as if whole");
     touchmark.prediction().await.ended("rejected", 200);
 }
@@ -163,7 +163,7 @@ async fn a_head_that_never_ends() {
     for beginning in ["", "P", "POST /v2/models/fraud/infer HTTP/1.1\r\nhost: h\r\nx-slow: "] {
         let mut client = touchmark.connect().await;
         client.send(beginning).await;
-        let (said, _) = client.to_the_end().await;
+        let (said, _) = client.read_to_end().await;
         assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 408"), "{:?}", String::from_utf8_lossy(&said));
     }
     assert!(touchmark.predictions(0).await.is_empty());
@@ -210,7 +210,7 @@ async fn a_connection_at_rest_is_closed() {
     let mut client = touchmark.connect().await;
     client.send(infer()).await;
     client.answer().await;
-    assert_eq!(client.to_the_end().await, (Vec::new(), Ended::Fin));
+    assert_eq!(client.read_to_end().await, (Vec::new(), Ended::Fin));
     touchmark.prediction().await.ended("complete", 200);
 }
 

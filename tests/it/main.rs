@@ -4,6 +4,8 @@
 
 /// Whoever leaves, and whenever: one entry, by how it ended.
 mod aborts;
+/// The admin listener beside it.
+mod admin;
 /// Killed at many moments: what was seen is recorded.
 mod crash;
 /// The first thing that anybody runs.
@@ -14,8 +16,12 @@ mod grpc;
 mod http1;
 /// HTTP/2 by prior knowledge, and its abuses.
 mod http2;
+/// Start, reload, stop.
+mod lifecycle;
 /// Every limit is met.
 mod limits;
+/// The ledger behind it all, and its failures.
+mod recording;
 /// Which backend, which model.
 mod routing;
 /// A second request hidden in the first never arrives.
@@ -26,5 +32,7 @@ mod stamps;
 mod streams;
 /// What the scenarios stand on.
 mod support;
+/// What on-call sees.
+mod telemetry;
 /// Deadlines of ours.
 mod timeouts;

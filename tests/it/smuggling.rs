@@ -27,7 +27,7 @@ async fn attack(bytes: impl AsRef<[u8]>) -> Outcome {
     let mut client = touchmark.connect().await;
     client.send(bytes).await;
     client.finish().await;
-    let (seen, _) = client.to_the_end().await;
+    let (seen, _) = client.read_to_end().await;
     let line = seen.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let status = String::from_utf8_lossy(line).split(' ').nth(1).and_then(|status| status.parse().ok());
     let sent = model.received().requests;
@@ -357,7 +357,7 @@ async fn a_model_server_cannot_split_its_answer() {
         let mut client = touchmark.connect().await;
         client.send(crate::support::message::infer()).await;
         client.finish().await;
-        let said = String::from_utf8(client.to_the_end().await.0).unwrap();
+        let said = String::from_utf8(client.read_to_end().await.0).unwrap();
         let refused = said.is_empty() || said.starts_with("HTTP/1.1 502 ");
         assert!(refused, "{:?} became {said:?}", String::from_utf8_lossy(&answer));
         let entry = touchmark.prediction().await;

@@ -124,7 +124,7 @@ async fn a_stream_that_pauses_for_too_long() {
     let (mut client, mut upstream) = begun(&model, &touchmark, post(CHAT, "{}")).await;
     upstream.send([streaming(&[]), chunk("data: 1\n\n")].concat()).await;
     client.until("data: 1\n\n").await;
-    let (rest, _) = client.to_the_end().await;
+    let (rest, _) = client.read_to_end().await;
     assert!(!rest.ends_with(LAST_CHUNK), "it does not end as if whole");
     ends(upstream).await;
     touchmark.prediction().await.ended("timeout", 200).gave("data: 1\n\n");
@@ -147,7 +147,7 @@ async fn the_whole_takes_too_long() {
             tokio::task::yield_now().await;
         }
     };
-    let end = tokio::select! { (_, ended) = client.to_the_end() => ended, () = flow => unreachable!() };
+    let end = tokio::select! { (_, ended) = client.read_to_end() => ended, () = flow => unreachable!() };
     assert!(matches!(end, Ended::Fin | Ended::Reset));
     let entries = touchmark.predictions(2).await;
     entries[0].ended("timeout", 504);

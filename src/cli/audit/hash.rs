@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read, Write};
 
+use crate::sha256::Sha256;
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use crate::cli::Status;
 
@@ -57,7 +57,7 @@ fn read(mut source: impl Read) -> io::Result<Hashed> {
     let mut bytes = 0;
     loop {
         match source.read(&mut chunk) {
-            Ok(0) => return Ok(Hashed { bytes, sha256: hasher.finalize().into() }),
+            Ok(0) => return Ok(Hashed { bytes, sha256: hasher.finish() }),
             Ok(len) => {
                 hasher.update(&chunk[..len]);
                 bytes += len as u64;

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
-use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Config, ConfigError, Source};
+use crate::sha256::Sha256;
 
 /// Quiet after the last event, before the file is looked at: it may be half written.
 const QUIET: Duration = Duration::from_millis(100);
@@ -236,7 +236,7 @@ fn folders(file: &Path) -> Vec<PathBuf> {
 }
 
 fn digest(file: &Path) -> Option<[u8; 32]> {
-    fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into())
+    fs::read(file).ok().map(|bytes| Sha256::digest(bytes))
 }
 
 #[cfg(test)]

@@ -169,6 +169,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
         #[test]
         fn a_lookup_equals_a_filter(
             keys in proptest::collection::vec(prop_oneof![0..40_u64, any::<u64>(), Just(u64::MAX)], 0..3000),

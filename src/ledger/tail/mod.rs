@@ -138,7 +138,13 @@ impl Tail {
 
     /// Whether the segment is so full that the next should be begun while nobody waits for it.
     pub(crate) fn wants_rotation(&self) -> bool {
-        self.offset > self.segment_bytes / 8 * 7
+        self.offset >= rotation_mark(self.segment_bytes)
+    }
+
+    /// Whether the segment has grown, from `before`, past a point where the keeper has something to do.
+    pub(crate) fn crossed(&self, before: u64) -> bool {
+        let marks = [spare_mark(self.segment_bytes), rotation_mark(self.segment_bytes)];
+        marks.iter().any(|mark| before < *mark && *mark <= self.offset)
     }
 
     /// Takes a file made ahead of need.
@@ -244,6 +250,16 @@ impl Tail {
         }
         (frames, kept)
     }
+}
+
+/// Where in a segment the next should be made.
+pub(crate) const fn spare_mark(segment_bytes: u64) -> u64 {
+    segment_bytes / 2
+}
+
+/// Where in a segment the next should be begun, while there is still room to go on in this one meanwhile.
+pub(crate) const fn rotation_mark(segment_bytes: u64) -> u64 {
+    segment_bytes / 8 * 7
 }
 
 /// Makes the file that will be the next segment.

@@ -71,7 +71,7 @@ fn check(sim: &Sim, runs: &[Run], promised: bool) -> Vec<Found> {
 }
 
 /// Each digest's document comes before its first use, once.
-fn lineage_first(found: &[Found]) {
+pub(super) fn lineage_first(found: &[Found]) {
     let mut known = Vec::new();
     for found in found {
         let entry = Entry::parse(&found.entry).unwrap();

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::crash::lineage_first;
 use super::{call, config, entries, eventually, exchange, identity, ids, open_sim, recorded, settled, sim_reader};
 use crate::exchange::{OnFailure, Recorder, Refusal};
 use crate::ledger::read::{Query, Reader};
@@ -39,8 +40,9 @@ fn gaps(reader: &Reader, reason: &str) -> u64 {
 }
 
 fn balanced(sim: &Sim, metrics: &Metrics, kept: &[Uuid], failed: u64) {
-    let found = ids(&entries(&sim_reader(sim)), "prediction");
-    assert_eq!(found, kept, "the log holds exactly what was acknowledged");
+    let found = entries(&sim_reader(sim));
+    lineage_first(&found);
+    assert_eq!(ids(&found, "prediction"), kept, "the log holds exactly what was acknowledged");
     assert_eq!(recorded(metrics), (kept.len() as u64, failed));
     assert_eq!(gaps(&sim_reader(sim), "failed"), failed);
 }
@@ -49,14 +51,14 @@ fn balanced(sim: &Sim, metrics: &Metrics, kept: &[Uuid], failed: u64) {
 fn a_single_error_at_any_call_costs_nothing() {
     for mode in [Durability::Write, Durability::Sync] {
         for code in [EIO, ENOSPC] {
-            for at in 0..100 {
+            for at in 0..75 {
                 let sim = Sim::new(at);
                 let (ledger, metrics) = open_sim(&sim, &config(mode)).unwrap();
                 sim.fault(Some(Fault::Once(sim.calls() + at, code)));
-                let (kept, failed) = submit(&ledger, 0..50);
+                let (kept, failed) = submit(&ledger, 0..30);
                 sim.fault(None);
                 eventually("it writes", || ledger.status().state == State::Writing);
-                let (more, none) = submit(&ledger, 50..55);
+                let (more, none) = submit(&ledger, 30..35);
                 assert_eq!(none, 0);
                 ledger.close().unwrap_or_else(|error| panic!("{mode:?} {code} at {at}: {error}"));
                 balanced(&sim, &metrics, &[kept, more].concat(), failed);
@@ -78,6 +80,12 @@ fn a_disk_that_fails_for_a_while_is_told_about() {
             if failed > 0 {
                 assert_eq!(ledger.reserve(), Err(Refusal::Failing), "{mode:?} at {at}");
                 assert!(matches!(ledger.status().state, State::Failing { .. }));
+            }
+            if failed > 0 {
+                // Again, on the way back or just when the gap is written.
+                let next = sim.calls() + at / 3 % 6;
+                sim.fault(Some(Fault::From(next, ENOSPC)));
+                eventually("the second failure", || sim.calls() > next + 3);
             }
             sim.fault(None);
             eventually("it writes again", || ledger.status().state == State::Writing);
@@ -230,6 +238,32 @@ fn what_a_failed_segment_forgot_is_told_and_the_rest_kept() {
     assert_eq!(metrics.ledger_integrity_failures.get(), 1);
     assert_eq!(ids(&entries(&sim_reader(&sim)), "prediction"), kept);
     recovers_the_same(&sim);
+}
+
+#[test]
+fn an_error_while_starting_is_told_and_costs_nothing() {
+    let sim = Sim::new(0);
+    let (ledger, _) = open_sim(&sim, &config(Durability::Sync)).unwrap();
+    let (kept, _) = submit(&ledger, 0..30);
+    let crashed = sim.after_power_loss();
+    sim.stop();
+    let mut refused = 0;
+    for at in 0..40 {
+        let sim = crashed.after_kill();
+        sim.fault(Some(Fault::Once(at, ENOSPC)));
+        match open_sim(&sim, &config(Durability::Sync)) {
+            Ok((ledger, _)) => ledger.close().unwrap(),
+            Err(error) => {
+                refused += 1;
+                assert!(error.to_string().contains("sim"), "{error}");
+                assert!(error.to_string().contains("free some space"), "{error}");
+                open_sim(&sim, &config(Durability::Sync)).unwrap().0.close().unwrap();
+            }
+        }
+        let found = ids(&entries(&sim_reader(&sim)), "prediction");
+        assert_eq!(found, kept, "at {at}");
+    }
+    assert!(refused > 5, "{refused}");
 }
 
 /// A restart finds the same bytes.

@@ -12,6 +12,7 @@ use crate::ledger::read::{Found, Query, Reader};
 use crate::ledger::segment::sim::Sim;
 use crate::ledger::{Durability, Entry, Kind};
 use crate::lineage::Identity;
+use crate::units::Period;
 
 const COUNT: u64 = 240;
 
@@ -136,7 +137,7 @@ fn found(reader: &Reader, query: &Query) -> Vec<u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4, ..ProptestConfig::default() })]
 
     #[test]
     fn find_equals_a_filter(queries in prop::collection::vec(queries(), 60), damage: u64) {
@@ -226,6 +227,28 @@ fn a_reader_follows_a_writer_over_segments() {
     assert_eq!(matches, 67);
     assert_eq!(reader.entry(17).unwrap().unwrap(), seen[17]);
     assert_eq!(reader.entry(9999).unwrap(), None);
+}
+
+#[test]
+fn what_no_commit_covers_is_not_shown() {
+    const SEGMENT: &str = "seg-00000000000000000000.log";
+    let sim = Sim::new(5);
+    let slow = crate::ledger::Config { sync_interval: Period::secs(3600), ..config(Durability::Write) };
+    let (ledger, _) = open_sim(&sim, &slow).unwrap();
+    for at in 0..5 {
+        settled(ledger.finish(&nth(at, &[]))).unwrap();
+    }
+    let torn = sim.after_kill();
+    torn.zero_from(SEGMENT, torn.data_end(SEGMENT) - 8);
+    assert_eq!(found(&sim_reader(&torn), &Query::default()), [0, 1, 2, 3, 4]);
+    let mut follow = sim_reader(&torn).follow(&Query::default(), Some(3)).unwrap();
+    assert_eq!(follow.poll().unwrap().unwrap().index, 3);
+    assert_eq!(follow.poll().unwrap().unwrap().index, 4);
+    assert_eq!(follow.poll().unwrap(), None);
+    // The entry was whole, though, and a start keeps it.
+    open_sim(&torn, &slow).unwrap().0.close().unwrap();
+    assert_eq!(found(&sim_reader(&torn), &Query::default()), [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(follow.poll().unwrap().unwrap().index, 5);
 }
 
 #[test]

@@ -33,8 +33,6 @@ pub(crate) async fn eventually<T>(what: &str, mut fact: impl FnMut() -> Option<T
 
 /// Ends a wait that must not last.
 pub(crate) async fn soon<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, wait).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited in vain: {what}"),
-    }
+    let Ok(value) = tokio::time::timeout(PATIENCE, wait).await else { panic!("waited in vain: {what}") };
+    value
 }

@@ -111,7 +111,7 @@ impl Drop for ModelServer {
 
 /// Waits until a connection to the model server ends without a further byte.
 pub(crate) async fn ends(mut upstream: Wire) -> Ended {
-    let (rest, ended) = upstream.to_the_end().await;
+    let (rest, ended) = upstream.read_to_end().await;
     assert!(rest.is_empty(), "the model server was sent {:?}", String::from_utf8_lossy(&rest));
     ended
 }

@@ -74,9 +74,8 @@ impl Wire {
     /// Reads some more; how the connection ended where it did.
     async fn fill(&mut self) -> Result<(), Ended> {
         let mut some = vec![0; 64 << 10];
-        let read = match tokio::time::timeout(self.patience, self.socket.read(&mut some)).await {
-            Ok(read) => read,
-            Err(_) => panic!("nothing more came after {:?}", String::from_utf8_lossy(&self.unread)),
+        let Ok(read) = tokio::time::timeout(self.patience, self.socket.read(&mut some)).await else {
+            panic!("nothing more came after {:?}", String::from_utf8_lossy(&self.unread));
         };
         match read {
             Ok(0) => Err(Ended::Fin),
@@ -129,7 +128,7 @@ impl Wire {
     }
 
     /// Reads to the end of the connection.
-    pub(crate) async fn to_the_end(&mut self) -> (Vec<u8>, Ended) {
+    pub(crate) async fn read_to_end(&mut self) -> (Vec<u8>, Ended) {
         loop {
             if let Err(ended) = self.fill().await {
                 return (std::mem::take(&mut self.unread), ended);
@@ -202,7 +201,7 @@ impl Wire {
             Framing::Length(bytes) => self.exactly(bytes).await.map(|body| message.body = body),
             Framing::Chunked => self.chunks(&mut message).await,
             Framing::ToTheEnd => {
-                let (body, ended) = self.to_the_end().await;
+                let (body, ended) = self.read_to_end().await;
                 message.body = body;
                 if ended == Ended::Fin { Ok(()) } else { Err(ended) }
             }
