@@ -187,8 +187,11 @@ fn machine() -> anyhow::Result<String> {
     let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
     let sha = if cpuinfo.contains(" sha_ni") { "with" } else { "without" };
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    // What else ran: on a busy machine only ratios mean something, and even they suffer.
+    let busy = fs::read_to_string("/proc/loadavg")?;
+    let busy = busy.split(' ').next().unwrap_or_default();
     let nginx = Command::new(NGINX).arg("-v").output().ok();
     let nginx = nginx.map_or_else(|| "no nginx".to_owned(), |out| String::from_utf8_lossy(&out.stderr).into_owned());
     let nginx = nginx.trim().trim_start_matches("nginx version: ").to_owned();
-    Ok(format!("{model}, {cores} cores, {sha} SHA-NI, Linux {}, {nginx}", kernel.trim()))
+    Ok(format!("{model}, {cores} cores, {sha} SHA-NI, Linux {}, {nginx}, load average {busy} before", kernel.trim()))
 }
