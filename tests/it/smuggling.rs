@@ -334,12 +334,15 @@ async fn a_get_with_a_body_keeps_its_framing() {
 async fn forbidden_trailers_are_not_merged() {
     let trailers =
         "content-length: 44\r\ntransfer-encoding: chunked\r\nhost: evil\r\nauthorization: x\r\nx-kept: 1\r\n";
-    let fields = "te: trailers\r\ntransfer-encoding: chunked\r\n";
+    // Announced, since what is not announced is not sent on in any case.
+    let fields = "te: trailers\r\ntransfer-encoding: chunked\r\n\
+        trailer: content-length, transfer-encoding, host, authorization, x-kept\r\n";
     let outcome = attack(raw(fields, &format!("2\r\n{{}}\r\n0\r\n{trailers}\r\n"))).await;
     let [request] = &outcome.sent[..] else { panic!("{outcome:?}") };
     for name in ["content-length", "transfer-encoding", "host", "authorization"] {
         assert!(request.trailer(name).is_empty(), "{name} in {:?}", request.trailers);
     }
+    assert_eq!(request.trailer("x-kept"), ["1"]);
     assert_eq!(request.head.one("host"), "models.test");
 }
 
