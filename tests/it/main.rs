@@ -26,6 +26,8 @@ mod limits;
 mod recording;
 /// Which backend, which model.
 mod routing;
+/// Requests put together at random.
+mod scrambled;
 /// A second request hidden in the first never arrives.
 mod smuggling;
 /// Who was it? Stamps on answers, ids and forwarding fields on requests.

@@ -52,14 +52,14 @@ impl ModelServer {
         server.serving = Some(tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 received.lock().unwrap().open += 1;
-                let exchange = tokio::spawn(serve(socket, Arc::clone(&received), Arc::clone(&answer)));
+                let serving = tokio::spawn(serve(socket, Arc::clone(&received), Arc::clone(&answer)));
                 let received = Arc::clone(&received);
                 tokio::spawn(async move {
-                    let exchange = exchange.await;
+                    let ended = serving.await;
                     let mut received = received.lock().unwrap();
                     received.open -= 1;
                     // What is no request fails the reader.
-                    received.broken += usize::from(exchange.is_err());
+                    received.broken += usize::from(ended.is_err());
                 });
             }
         }));
