@@ -19,7 +19,7 @@ use super::error::ProxyError;
 use super::headers;
 
 /// Bytes handed over and not yet hashed, at most, before hashing is no longer put off.
-const BACKLOG_BYTES_MAX: usize = 64 << 10;
+const BACKLOG_BYTES_MAX: usize = 16 << 10;
 /// Bytes kept for a second attempt, or read ahead for routing, at most.
 pub(super) const PREFIX_BYTES_MAX: u64 = 64 << 10;
 

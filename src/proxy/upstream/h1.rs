@@ -18,7 +18,7 @@ use super::waker::LoopWaker;
 use crate::proxy::input::InputBody;
 
 /// Bytes of an answer's head, and of its body read at once, at most.
-const BUF_BYTES_MAX: usize = 64 << 10;
+const BUF_BYTES_MAX: usize = 32 << 10;
 
 /// A connection, at rest in the pool or owned by one exchange.
 pub(in crate::proxy) struct H1 {
