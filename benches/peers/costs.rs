@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use rustix::fs::{FallocateFlags, fallocate};
-use sha2::{Digest as _, Sha256};
+use touchmark::sha256::Sha256;
 
 use crate::support::{body, quantile};
 
