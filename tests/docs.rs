@@ -80,7 +80,7 @@ fn nothing_else_has_commands() {
     for place in ["", "docs"] {
         for entry in std::fs::read_dir(folder.join(place)).expect(place).flatten() {
             let name = format!("{place}/{}", entry.file_name().to_string_lossy()).trim_start_matches('/').to_owned();
-            if !Path::new(&name).extension().is_some_and(|extension| extension == "md") {
+            if Path::new(&name).extension().is_none_or(|extension| extension != "md") {
                 continue;
             }
             seen += 1;

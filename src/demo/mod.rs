@@ -1,7 +1,7 @@
 //! `touchmark demo`: everything at once on this machine, without anything to install.
 //!
-//! Two versions of a small fraud model are trained on the spot ([`data`], [`model`]) and served by two model servers
-//! of our own ([`server`]); before them stands the proxy, started as `serve` starts it. Some hundred calls go through
+//! Two versions of a small fraud model are trained on the spot (`data`, `model`) and served by two model servers
+//! of our own (`server`); before them stands the proxy, started as `serve` starts it. Some hundred calls go through
 //! it, and what came out is read back from the answers, the ledger's files and the metrics into [`Facts`].
 //!
 //! Nothing is staged: what is shown was sent over sockets and read from files. Nothing is printed here; `cli` does.

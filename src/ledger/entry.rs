@@ -124,16 +124,16 @@ pub(crate) fn prediction(
     json::number(pen.out, u64::try_from(exchange.duration.as_micros()).unwrap_or(u64::MAX));
     pen.call(origin, call);
     pen.model(call);
-    let claimed = call.identity.filter(|_| call.version_known);
-    if let (Some(identity), Some(source)) = (claimed, call.version_source) {
+    // Where the answer contradicted the declaration, the entry keeps both: `version` and `observed_version`.
+    if let Some(identity) = call.identity {
         pen.cut(b",\"version\":", Some(&identity.version), NAME_MAX);
-        pen.word(b",\"version_source\":\"", source.as_str());
-    } else if let Some(identity) = claimed {
-        pen.cut(b",\"version\":", Some(&identity.version), NAME_MAX);
+        if let Some(source) = call.version_source {
+            pen.word(b",\"version_source\":\"", source.as_str());
+        }
     }
     pen.cut(b",\"requested_version\":", exchange.requested_version, VERSION_MAX);
     pen.cut(b",\"observed_version\":", exchange.observed_version, VERSION_MAX);
-    pen.lineage(claimed);
+    pen.lineage(call.identity);
     pen.input(&exchange.input);
     pen.output(exchange);
     pen.cut(b",\"decision\":", exchange.decision, DECISION_MAX);
@@ -162,9 +162,8 @@ pub(crate) fn begin(out: &mut Vec<u8>, clock: &mut Clock, nonce: [u8; 16], origi
     clock.time(pen.out, call.time);
     pen.call(origin, call);
     pen.model(call);
-    let claimed = call.identity.filter(|_| call.version_known);
-    pen.cut(b",\"version\":", claimed.map(|identity| identity.version.as_str()), NAME_MAX);
-    pen.lineage(claimed);
+    pen.cut(b",\"version\":", call.identity.map(|identity| identity.version.as_str()), NAME_MAX);
+    pen.lineage(call.identity);
     pen.end();
 }
 

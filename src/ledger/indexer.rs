@@ -78,7 +78,7 @@ fn build(storage: &dyn Storage, first: u64, open: BTreeMap<Uuid, u64>) -> io::Re
                 break;
             }
             builder.note(offset, index, scanner.payload(payload));
-            end.0 = index + 1;
+            end.0 = index.wrapping_add(1);
         }
         end.1 = scanner.offset();
         if matches!(kind, FrameKind::Seal { .. }) {

@@ -358,7 +358,7 @@ impl Recorder for Ledger {
 }
 
 fn submission<'a>(kind: Kind, call: &Prediction<'a>, payload: &'a [u8]) -> Submission<'a> {
-    let document = call.identity.filter(|_| call.version_known).map(|identity| &*identity.document);
+    let document = call.identity.map(|identity| &*identity.document);
     Submission { kind, time: call.time, payload, document }
 }
 

@@ -1,7 +1,7 @@
 //! Who made this model: the identity behind a stamp and the document that explains it.
 //!
 //! The proxy sees only what is resolved here ([`Identity`]), never how it was found. Today's one resolver,
-//! [`resolve`], freezes what the configuration declares; it reads no network and no file.
+//! [`resolve()`], freezes what the configuration declares; it reads no network and no file.
 
 mod checks;
 mod config;

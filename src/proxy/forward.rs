@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri, Version, header, request, response};
@@ -135,7 +135,7 @@ async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
             conn
         } else {
             wait.begin();
-            let connected = pool.connect(deadlines.connect, now).await;
+            let connected = pool.connect(patience(deadlines.connect, deadline, now), now).await;
             wait.end();
             connected.map_err(|error| no_connection(&error, &backend, now))?
         };
@@ -175,8 +175,10 @@ async fn over_h2(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
         let now = Instant::now();
         let mut wait = Wait::new(&meter);
         wait.begin();
-        let (mut send, mut stream) =
-            pool.stream(snapshot.deadlines.connect, now).await.map_err(|error| no_connection(&error, &backend, now))?;
+        let (mut send, mut stream) = pool
+            .stream(patience(snapshot.deadlines.connect, deadline, now), now)
+            .await
+            .map_err(|error| no_connection(&error, &backend, now))?;
         let mut sending = pin!(send.try_send_request(Request::from_parts(parts.clone(), InputBody::new(&input))));
         let mut yielded = false;
         let answered = poll_fn(|cx| {
@@ -207,6 +209,11 @@ async fn over_h2(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
         }
     }
     Err(broken_off(&input, &backend))
+}
+
+/// How long connecting may take: no longer than the exchange.
+fn patience(connect: Duration, deadline: Option<Instant>, now: Instant) -> Duration {
+    deadline.map_or(connect, |deadline| connect.min(deadline.saturating_duration_since(now)))
 }
 
 /// While there is nothing to do for the answer: hash what has been sent, and see whether time is up.

@@ -32,7 +32,13 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Removes what ends here: hop-by-hop fields, whatever `Connection` nominates, and forged stamps.
+///
+/// A length beside a transfer coding goes with the coding: it was overridden (RFC 9112, section 6.3), and on its own it
+/// would frame the message anew.
 pub(super) fn clean(headers: &mut HeaderMap) {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     if headers.contains_key(header::CONNECTION) {
         remove_nominated(headers);
     }
@@ -195,6 +201,16 @@ mod tests {
         ]);
         clean(&mut headers);
         assert_eq!(headers, map(&[("host", "h"), ("x-model", "kept")]));
+    }
+
+    #[test]
+    fn a_length_goes_with_the_coding_that_overrides_it() {
+        let mut headers = map(&[("content-length", "2"), ("transfer-encoding", "chunked"), ("x-own", "1")]);
+        clean(&mut headers);
+        assert_eq!(headers, map(&[("x-own", "1")]));
+        let mut headers = map(&[("content-length", "2")]);
+        clean(&mut headers);
+        assert_eq!(headers, map(&[("content-length", "2")]));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// A document's commands take seconds; what takes this long hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Between two looks at whether they are through.
 const STEP: Duration = Duration::from_millis(20);
 /// Stands before each block's output, with the block's number.
@@ -59,10 +59,11 @@ impl Machine {
 
     /// Runs scripts in one shell, one after the other; fails with the first that fails. Gives what each printed.
     pub(crate) fn run(&self, scripts: &[&str]) -> Vec<String> {
-        let mut script = String::from("set -eu\n");
-        for (number, block) in scripts.iter().enumerate() {
-            script += &format!("printf '\\n{MARK}{number}\\n'\n{}", self.here(block));
-        }
+        let marked = scripts.iter().enumerate().map(|(number, block)| {
+            let block = self.here(block);
+            format!("printf '\\n{MARK}{number}\\n'\n{block}")
+        });
+        let script = ["set -eu\n".to_owned()].into_iter().chain(marked).collect::<String>();
         let output = self.folder.join("output");
         let file = fs::File::create(&output).expect("a file for the output");
         let path = format!("{}:{}", self.folder.join("bin").display(), std::env::var("PATH").unwrap_or_default());

@@ -81,9 +81,8 @@ struct Seen {
 }
 
 /// Sends until the process is gone. Every third call streams.
-async fn hammer(address: SocketAddr, client: usize, answers: Arc<AtomicUsize>) -> Seen {
+async fn hammer(mut wire: Wire, client: usize, answers: Arc<AtomicUsize>) -> Seen {
     let mut seen = Seen::default();
-    let mut wire = Wire::connect(address).await.without_patience();
     for number in 0.. {
         let streams = number % 3 == 2;
         let input = format!(r#"{{"client":{client},"number":{number}}}"#);
@@ -122,8 +121,12 @@ async fn model_server() -> ModelServer {
 async fn run_and_kill(folder: &Folder, model: SocketAddr, durability: &str, count: usize) -> Vec<Seen> {
     let process = Process::start(folder, model, durability, &[]).await;
     let answers = Arc::new(AtomicUsize::new(0));
-    let clients: Vec<_> =
-        (0..CLIENTS).map(|client| tokio::spawn(hammer(process.address, client, Arc::clone(&answers)))).collect();
+    let mut clients = Vec::new();
+    for client in 0..CLIENTS {
+        // Connected here: a process that is killed at once refuses connections.
+        let wire = Wire::connect(process.address).await.without_patience();
+        clients.push(tokio::spawn(hammer(wire, client, Arc::clone(&answers))));
+    }
     eventually("answers", || (answers.load(Ordering::Relaxed) >= count).then_some(())).await;
     process.kill();
     let mut seen = Vec::new();

@@ -95,7 +95,7 @@ fn every_command_that_it_names_works_and_ctrl_c_ends_it() {
     for id in ids.iter().map(String::as_str).chain(["/found/0/entry/id", "/found/1/entry/id"].map(|id| kept.text(id))) {
         assert!(found.contains(id), "{id}: {found}");
     }
-    assert!(of("audit show")[0].contains(kept.text("/versions/0/dataset")), "{printed:#?}");
+    assert!(of("audit show")[0].contains(kept.text("/found/0/entry/datasets/0")), "{printed:#?}");
     assert!(of("/metrics")[0].contains("outcome=\"complete\""), "{printed:#?}");
 
     stop(&mut kept);

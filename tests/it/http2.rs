@@ -310,3 +310,38 @@ async fn trailers_pass_over_http2() {
     assert_eq!(whole(answer).await.unwrap().trailer("x-sum"), ["2"]);
     touchmark.prediction().await.ended("complete", 200).took(INPUT).gave(OUTPUT);
 }
+
+#[tokio::test]
+async fn a_client_that_resets_within_its_request() {
+    let model = ModelServer::listen().await;
+    let touchmark = Touchmark::before(&model);
+    let mut client = touchmark.http2().await;
+    let (answer, mut stream) = client.open(post(INFER, &[]), false).await;
+    stream.send_data("only so much".into(), false).unwrap();
+    let mut upstream = model.accept().await;
+    upstream.until("only so much").await;
+    stream.send_reset(h2::Reason::CANCEL);
+    let (rest, _) = upstream.read_to_end().await;
+    assert!(!rest.ends_with(LAST_CHUNK), "a broken request does not end as if whole");
+    assert!(whole(answer).await.is_err());
+    let entry = touchmark.prediction().await;
+    assert_eq!(entry.text("/outcome"), Some("client_abort"));
+    entry.took("only so much");
+}
+
+#[tokio::test]
+async fn a_client_that_resets_within_a_stream() {
+    let model = ModelServer::listen().await;
+    let touchmark = Touchmark::before(&model);
+    let mut client = touchmark.http2().await;
+    let (answer, mut stream) = client.open(post(CHAT, &[]), false).await;
+    stream.send_data(INPUT.into(), true).unwrap();
+    let mut upstream = model.accept().await;
+    upstream.request().await;
+    upstream.send([streaming(&[]), chunk("data: 1\n\n")].concat()).await;
+    let (_, mut receiving) = soon("the head", answer).await.unwrap().into_parts();
+    http2::exactly(&mut receiving, 9).await;
+    stream.send_reset(h2::Reason::CANCEL);
+    crate::support::model_server::ends(upstream).await;
+    touchmark.prediction().await.ended("client_abort", 200).gave("data: 1\n\n");
+}

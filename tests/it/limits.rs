@@ -290,3 +290,12 @@ async fn one_that_loiters_keeps_nobody_else_waiting() {
     assert_eq!(touchmark.call(infer()).await.head.status(), 200);
     touchmark.prediction().await.ended("complete", 200);
 }
+
+#[tokio::test]
+async fn a_model_servers_head_that_is_too_long() {
+    let long = "x".repeat(128 << 10);
+    let model = ModelServer::answering(crate::support::message::ok_with(&[("x-long", &long)], OUTPUT)).await;
+    let touchmark = Touchmark::before(&model);
+    assert_eq!(touchmark.call(infer()).await.head.status(), 502);
+    touchmark.prediction().await.ended("upstream_error", 502);
+}

@@ -10,6 +10,8 @@ mod admin;
 mod crash;
 /// The first thing that anybody runs.
 mod demo;
+/// HTTP/2 requests become HTTP/1.1 ones, and nothing is smuggled in.
+mod downgrade;
 /// gRPC as gRPC.
 mod grpc;
 /// HTTP/1.1, either way.
@@ -24,6 +26,8 @@ mod limits;
 mod recording;
 /// Which backend, which model.
 mod routing;
+/// Requests put together at random.
+mod scrambled;
 /// A second request hidden in the first never arrives.
 mod smuggling;
 /// Who was it? Stamps on answers, ids and forwarding fields on requests.

@@ -75,12 +75,14 @@ fn crowded(model: &ModelServer, on_failure: OnFailure) -> Touchmark {
     setup.start()
 }
 
-/// The predictions that the gaps cover, once as many are covered.
-async fn covered(touchmark: &Touchmark, reason: &str, count: u64) {
+/// Waits until gaps cover so many predictions, of one reason or of any.
+async fn covered(touchmark: &Touchmark, reason: Option<&str>, count: u64) {
     eventually("a gap covers them", || {
         let gaps = touchmark.ledger.of_kind("gap");
-        let counts =
-            gaps.iter().filter(|gap| gap.text("/reason") == Some(reason)).filter_map(|gap| gap.number("/count"));
+        let counts = gaps
+            .iter()
+            .filter(|gap| reason.is_none() || gap.text("/reason") == reason)
+            .filter_map(|gap| gap.number("/count"));
         (counts.sum::<u64>() == count).then_some(())
     })
     .await;
@@ -105,7 +107,7 @@ async fn a_full_queue_refuses() {
     entry.ended("complete", 200);
     assert_eq!(sum(&touchmark.metrics, "ledger_unrecorded_total", &[("reason", "refused")]), 3);
     assert_eq!(sum(&touchmark.metrics, "predictions_total", &[("outcome", "rejected")]), 3);
-    covered(&touchmark, "refused", 3).await;
+    covered(&touchmark, Some("refused"), 3).await;
 }
 
 #[tokio::test]
@@ -129,7 +131,7 @@ async fn a_full_queue_passes_by_policy() {
     first.answer().await;
     touchmark.predictions(2).await;
     assert_eq!(sum(&touchmark.metrics, "ledger_unrecorded_total", &[("reason", "passed")]), 1);
-    covered(&touchmark, "passed", 1).await;
+    covered(&touchmark, Some("passed"), 1).await;
 }
 
 #[tokio::test]
@@ -333,16 +335,61 @@ async fn a_disk_that_fills_up_refuses_and_recovers() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     let unrecorded = |reason| sum(&touchmark.metrics, "ledger_unrecorded_total", &[("reason", reason)]);
-    eventually("a gap covers them", || {
-        let gaps = touchmark.ledger.of_kind("gap");
-        let covered: u64 = gaps.iter().filter_map(|gap| gap.number("/count")).sum();
-        (covered == refused).then_some(())
-    })
-    .await;
+    covered(&touchmark, None, refused).await;
     assert_eq!(unrecorded("refused") + unrecorded("failed"), refused);
     touchmark.predictions(served + usize::try_from(refused).unwrap() + 1).await;
     assert_eq!(touchmark.admin("/readyz").await.head.status(), 200);
     drop(touchmark);
+}
+
+#[tokio::test]
+async fn a_stream_whose_end_cannot_be_recorded_does_not_end_as_if_whole() {
+    let Some(disk) = Mounted::tmpfs("size=1600k") else { return };
+    let model = ModelServer::listen().await;
+    let touchmark = almost_full(&model, &disk, OnFailure::Reject);
+    let mut client = touchmark.connect().await;
+    client.send(post(CHAT, "{}")).await;
+    let mut upstream = model.accept().await;
+    upstream.request().await;
+    upstream
+        .send(
+            [
+                streaming(&[]),
+                chunk(
+                    "data: 1
+
+",
+                ),
+            ]
+            .concat(),
+        )
+        .await;
+    let id = client.head().await.one("x-lineage-trace-id").to_owned();
+    client
+        .until(
+            "data: 1
+
+",
+        )
+        .await;
+    // Meanwhile others fill the disk.
+    let others = tokio::spawn(async move {
+        let mut wire = model.accept().await.without_patience();
+        while wire.next_request().await.is_some() {
+            wire.send(ok(OUTPUT)).await;
+        }
+        model
+    });
+    let served = call_until_refused(&touchmark, MANY).await.expect("the disk is full before that");
+    upstream.send(LAST_CHUNK).await;
+    let (rest, _) = client.read_to_end().await;
+    assert!(!rest.ends_with(LAST_CHUNK), "it ended as if whole and recorded");
+    remount(disk.0.path(), "size=8m");
+    covered(&touchmark, None, 2).await;
+    let entries = touchmark.predictions(served + 2).await;
+    assert!(entries.iter().all(|entry| entry.id() != id), "counted as failed, and not recorded later");
+    drop(touchmark);
+    others.abort();
 }
 
 #[tokio::test]
@@ -356,7 +403,7 @@ async fn a_disk_that_fills_up_passes_by_policy() {
     assert!(passed > 0, "the disk is full before that");
     assert_eq!(sum(&touchmark.metrics, "ledger_unrecorded_total", &[("reason", "passed")]), passed);
     remount(disk.0.path(), "size=8m");
-    covered(&touchmark, "passed", passed).await;
+    covered(&touchmark, Some("passed"), passed).await;
     drop(touchmark);
 }
 

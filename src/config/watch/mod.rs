@@ -236,7 +236,7 @@ fn folders(file: &Path) -> Vec<PathBuf> {
 }
 
 fn digest(file: &Path) -> Option<[u8; 32]> {
-    fs::read(file).ok().map(|bytes| Sha256::digest(bytes))
+    fs::read(file).ok().map(Sha256::digest)
 }
 
 #[cfg(test)]

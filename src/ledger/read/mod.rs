@@ -254,7 +254,7 @@ impl Find {
                     if scan.segment.limit.is_some_and(|limit| index >= limit) {
                         return scan.ended(index);
                     }
-                    let missing = std::mem::replace(&mut scan.next, index + 1) != index;
+                    let missing = std::mem::replace(&mut scan.next, index.wrapping_add(1)) != index;
                     let payload = scan.scanner.payload(payload);
                     let may = self.needle.as_ref().is_none_or(|needle| needle.find(payload).is_some());
                     if may && self.query.matches(payload) {

@@ -79,11 +79,14 @@ fn a_grpc_prediction_of_an_unresolved_model() {
 }
 
 #[test]
-fn a_contradicted_version_is_not_claimed() {
+fn a_contradicted_version_stands_beside_the_observed_one() {
     let identity = identity("v1");
     let call = Prediction { version_known: false, ..call(ID, Some(&identity)) };
     let text = prediction(&Exchange { observed_version: Some("7"), ..exchange(call) });
-    assert!(text.contains(r#""model":"fraud","requested_version":"1","observed_version":"7","input""#), "{text}");
+    let middle =
+        r#""model":"fraud","version":"v1","version_source":"declared","requested_version":"1","observed_version":"7""#;
+    assert!(text.contains(middle), "{text}");
+    assert!(text.contains(r#""lineage":"#), "{text}");
 }
 
 #[test]

@@ -93,11 +93,11 @@ impl Pool {
 
     /// A new HTTP/1.1 connection.
     pub(super) async fn connect(&self, patience: Duration, now: Instant) -> io::Result<Box<H1>> {
-        let socket = self.dial(patience).await?;
+        let socket = tokio::time::timeout(patience, self.dial()).await??;
         H1::handshake(socket, now).await.map_err(io::Error::other)
     }
 
-    /// A place on an HTTP/2 connection, and whether the connection was there before.
+    /// A place on an HTTP/2 connection.
     pub(super) async fn stream(
         &self,
         patience: Duration,
@@ -106,15 +106,19 @@ impl Pool {
         if let Some(place) = self.place() {
             return Ok(place);
         }
+        // Waiting for another's attempt counts too, else a burst would wait for one deadline after the other.
+        tokio::time::timeout(patience, self.connect_h2(now)).await?
+    }
+
+    async fn connect_h2(
+        &self,
+        now: Instant,
+    ) -> io::Result<(hyper::client::conn::http2::SendRequest<super::input::InputBody>, Stream)> {
         let _one_at_a_time = self.connecting.lock().await;
         if let Some(place) = self.place() {
             return Ok(place);
         }
-        let socket = self.dial(patience).await?;
-        let conn = tokio::time::timeout(patience, H2::handshake(socket, now))
-            .await
-            .map_err(io::Error::from)?
-            .map_err(io::Error::other)?;
+        let conn = H2::handshake(self.dial().await?, now).await.map_err(io::Error::other)?;
         let place = conn.open();
         self.shared.borrow_mut().push(conn);
         place.ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
@@ -124,9 +128,8 @@ impl Pool {
         self.shared.borrow().iter().find_map(H2::open)
     }
 
-    async fn dial(&self, patience: Duration) -> io::Result<TcpStream> {
-        let dialled = TcpStream::connect((self.address.host.as_str(), self.address.port));
-        let socket = tokio::time::timeout(patience, dialled).await??;
+    async fn dial(&self) -> io::Result<TcpStream> {
+        let socket = TcpStream::connect((self.address.host.as_str(), self.address.port)).await?;
         socket.set_nodelay(true)?;
         Ok(socket)
     }

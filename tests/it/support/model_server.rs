@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::http2::Http2Server;
-use super::message::Message;
-use super::soon;
+use super::message::{Message, get, ok};
 use super::wire::{Ended, Wire};
+use super::{eventually, soon};
 
 /// A listening model server. Nobody accepts unless told to.
 #[derive(Debug)]
@@ -22,11 +22,20 @@ pub(crate) struct ModelServer {
 /// What a serving model server was sent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Received {
-    /// Connections.
+    /// Connections over which requests came.
     pub connections: usize,
-    /// Requests, in the order in which they came.
+    /// Whole requests, in the order in which they came.
     pub requests: Vec<Message>,
+    /// Requests that broke off.
+    pub cut: Vec<Message>,
+    /// Connections that have not ended.
+    open: usize,
+    /// Connections over which something came that no strict reader takes.
+    broken: usize,
 }
+
+/// The target of the request by which a test finds out that everything before it has arrived.
+const SENTINEL: &str = "/sentinel";
 
 impl ModelServer {
     /// Listens on a free port.
@@ -42,15 +51,15 @@ impl ModelServer {
             (Arc::clone(&server.listener), Arc::clone(&server.received), Arc::new(answer));
         server.serving = Some(tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                received.lock().unwrap().connections += 1;
-                let (received, answer) = (Arc::clone(&received), Arc::clone(&answer));
+                received.lock().unwrap().open += 1;
+                let serving = tokio::spawn(serve(socket, Arc::clone(&received), Arc::clone(&answer)));
+                let received = Arc::clone(&received);
                 tokio::spawn(async move {
-                    let mut wire = Wire::new(socket).without_patience();
-                    while let Some(request) = wire.next_request().await {
-                        let answer = answer(&request);
-                        received.lock().unwrap().requests.push(request);
-                        wire.send(answer).await;
-                    }
+                    let ended = serving.await;
+                    let mut received = received.lock().unwrap();
+                    received.open -= 1;
+                    // What is no request fails the reader.
+                    received.broken += usize::from(ended.is_err());
                 });
             }
         }));
@@ -80,7 +89,20 @@ impl ModelServer {
 
     /// What a serving model server was sent so far.
     pub(crate) fn received(&self) -> Received {
-        self.received.lock().unwrap().clone()
+        let received = self.received.lock().unwrap().clone();
+        assert_eq!(received.broken, 0, "the model server was sent what is no request: {received:?}");
+        received
+    }
+
+    /// Everything that a serving model server was sent, once nobody sends any more: every connection has ended.
+    pub(crate) async fn everything(&self) -> Received {
+        // Connections are accepted in their order: after this one, none from before is waiting.
+        let mut sentinel = Wire::connect(self.address()).await;
+        sentinel.send(get(SENTINEL, &[])).await;
+        sentinel.answer().await;
+        drop(sentinel);
+        eventually("the ends of all connections", || (self.received.lock().unwrap().open == 0).then_some(())).await;
+        self.received()
     }
 
     /// The only request that a serving model server was sent.
@@ -98,6 +120,27 @@ impl ModelServer {
             let _ = serving.await;
         }
         address
+    }
+}
+
+async fn serve<A: Fn(&Message) -> Vec<u8>>(socket: TcpStream, received: Arc<Mutex<Received>>, answer: Arc<A>) {
+    let mut wire = Wire::new(socket).without_patience();
+    let mut counted = false;
+    while let Some(request) = wire.next_message().await {
+        if request.head.target() == SENTINEL {
+            wire.send(ok("")).await;
+            continue;
+        }
+        {
+            let mut received = received.lock().unwrap();
+            received.connections += usize::from(!std::mem::replace(&mut counted, true));
+            if !request.whole {
+                received.cut.push(request);
+                return;
+            }
+            received.requests.push(request.clone());
+        }
+        wire.send(answer(&request)).await;
     }
 }
 

@@ -160,11 +160,16 @@ impl Wire {
 
     /// The next request; `None` at the end of the connection.
     pub(crate) async fn next_request(&mut self) -> Option<Message> {
-        let head = self.next_head().await?;
-        let framing = framing(&head).unwrap_or(Framing::None);
-        let message = self.body(head, framing).await;
+        let message = self.next_message().await?;
         assert!(message.whole, "a broken request: {message:?}");
         Some(message)
+    }
+
+    /// The next request, whole or not; `None` at the end of the connection.
+    pub(crate) async fn next_message(&mut self) -> Option<Message> {
+        let head = self.next_head().await?;
+        let framing = framing(&head).unwrap_or(Framing::None);
+        Some(self.body(head, framing).await)
     }
 
     /// The next answer, which must come whole.
