@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// Client and backend on one core, the proxy on another. Default: everything on one.
     #[arg(long)]
     pub(crate) cross: bool,
+    /// Let nothing else have the core meanwhile, by real-time priority (needs root). For a machine that is not idle.
+    #[arg(long)]
+    pub(crate) realtime: bool,
     /// Measure memory instead of time.
     #[arg(long)]
     pub(crate) memory: bool,

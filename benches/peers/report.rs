@@ -63,7 +63,8 @@ impl Report {
     /// A report of nothing yet.
     pub(crate) fn new(args: &Args) -> anyhow::Result<Self> {
         let place = if args.cross { "client and backend on one core, the proxy on another" } else { "all on one core" };
-        let method = format!("{place}, {} rounds of {:?} each", args.rounds(), args.slice());
+        let alone = if args.realtime { ", before everything else (SCHED_FIFO)" } else { "" };
+        let method = format!("{place}{alone}, {} rounds of {:?} each", args.rounds(), args.slice());
         Ok(Self { machine: machine()?, method, ..Self::default() })
     }
 
