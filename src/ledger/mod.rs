@@ -32,6 +32,7 @@
 mod config;
 mod entry;
 mod frame;
+mod glance;
 mod index;
 mod indexer;
 mod json;

@@ -9,7 +9,7 @@ use std::ops::Deref;
 use serde::Deserialize;
 
 /// An entry of any kind. Members that its kind does not have are `None`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Entry<'a> {
     /// Schema version.
     pub v: u32,
@@ -113,7 +113,7 @@ pub struct Entry<'a> {
 }
 
 /// A string that is borrowed from the entry unless it holds an escape.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -125,8 +125,14 @@ impl Deref for Text<'_> {
     }
 }
 
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
 /// A body in an entry.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Body<'a> {
     /// HTTP status, of an output.
     pub status: Option<u16>,
@@ -165,10 +171,27 @@ pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if digits.len() != N * 2 {
         return None;
     }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = [0; N];
+    // Judged once at the end: a bad digit has a bit above the lower four.
+    let mut all = 0;
     for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        let (high, low) = (DIGITS[usize::from(pair[0])], DIGITS[usize::from(pair[1])]);
+        all |= high | low;
+        *byte = high << 4 | low & 0x0f;
     }
-    Some(bytes)
+    (all <= 0x0f).then_some(bytes)
+}
+
+/// The value of each hexadecimal digit, of either case; `0xff` for every other byte.
+const DIGITS: [u8; 256] = digit_table();
+
+const fn digit_table() -> [u8; 256] {
+    let mut table = [0xff; 256];
+    let mut value = 0;
+    while value < 16 {
+        table[b"0123456789abcdef"[value as usize] as usize] = value;
+        table[b"0123456789ABCDEF"[value as usize] as usize] = value;
+        value += 1;
+    }
+    table
 }

@@ -28,7 +28,9 @@ static ANSWER: Names = Names::top_level(Some("model_name"), Some("model_version"
 pub(super) fn recognise(path: Path<'_>) -> Option<Call> {
     let (subject, operation) = path.text.strip_prefix("/v2/models/")?.rsplit_once('/')?;
     let (_, bare, versioned) = OPERATIONS.iter().find(|(name, ..)| *name == operation)?;
-    let (model, version, route) = match subject.rsplit_once("/versions/") {
+    // As a rule the subject is a bare name, and the longer search is spared.
+    let versioned_subject = if subject.contains('/') { subject.rsplit_once("/versions/") } else { None };
+    let (model, version, route) = match versioned_subject {
         Some((model, version)) => (path.name(model)?, Some(path.name(version)?), *versioned),
         // An empty version, which cleaning up has taken away.
         None if subject.ends_with("/versions") => return None,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -59,7 +59,7 @@ impl AnswerSource {
 
     /// Gives the connection back where there is no body that would do so at its end.
     pub(super) fn settle(&mut self) {
-        self.body.settle(&Context::from_waker(Waker::noop()));
+        self.body.settle();
     }
 
     /// The next frame.

@@ -83,7 +83,7 @@ pub struct LimitsConfig {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { head: Size(64 << 10), headers: 100, uri: Size(8 << 10), body: Size(1 << 30) }
+        Self { head: Size(32 << 10), headers: 100, uri: Size(8 << 10), body: Size(1 << 30) }
     }
 }
 

@@ -11,11 +11,43 @@ use crate::sha256::Sha256;
 /// For gRPC the hash runs over the concatenated messages as sent, without their 5-byte prefixes.
 #[derive(Debug)]
 pub(super) struct BodyDigest {
-    /// `None` once it has been finished.
-    sha256: Option<Sha256>,
+    hash: Hash,
     bytes: u64,
     deframer: Option<Deframer>,
     reader: Reader,
+}
+
+/// A hash on its way. Most bodies are one chunk, which costs less to hash at once.
+#[derive(Debug)]
+enum Hash {
+    Nothing,
+    Part(Sha256),
+    Whole([u8; 32]),
+    Taken,
+}
+
+impl Hash {
+    fn update(&mut self, bytes: &[u8], last: bool) {
+        match self {
+            Self::Nothing if last => *self = Self::Whole(Sha256::digest(bytes)),
+            Self::Nothing => {
+                let mut begun = Sha256::new();
+                begun.update(bytes);
+                *self = Self::Part(begun);
+            }
+            Self::Part(begun) => begun.update(bytes),
+            Self::Whole(_) | Self::Taken => debug_assert!(bytes.is_empty(), "nothing follows the last chunk"),
+        }
+    }
+
+    fn take(&mut self) -> Option<[u8; 32]> {
+        match std::mem::replace(self, Self::Taken) {
+            Self::Nothing => Some(Sha256::digest([])),
+            Self::Part(begun) => Some(begun.finish()),
+            Self::Whole(hash) => Some(hash),
+            Self::Taken => None,
+        }
+    }
 }
 
 /// What a body came to.
@@ -32,19 +64,23 @@ pub(super) struct Digested {
 impl BodyDigest {
     /// An account of nothing yet.
     pub(super) fn new(grpc: bool, reader: Reader) -> Self {
-        Self { sha256: Some(Sha256::new()), bytes: 0, deframer: grpc.then(Deframer::default), reader }
+        Self { hash: Hash::Nothing, bytes: 0, deframer: grpc.then(Deframer::default), reader }
     }
 
-    /// Takes the next chunk into account.
-    pub(super) fn feed(&mut self, chunk: &Bytes) {
-        let Self { sha256: Some(sha256), bytes, deframer, reader } = self else { return };
+    /// Takes the next chunk into account. `last`: it is known that none follows.
+    pub(super) fn feed(&mut self, chunk: &Bytes, last: bool) {
+        let Self { hash, bytes, deframer, reader } = self;
+        if matches!(hash, Hash::Taken) {
+            return;
+        }
         match deframer {
             None => {
-                sha256.update(chunk);
+                hash.update(chunk, last);
                 *bytes += chunk.len() as u64;
             }
             Some(deframer) => deframer.feed(chunk, |payload| {
-                sha256.update(payload);
+                // A chunk may hold many messages, and end within one.
+                hash.update(payload, false);
                 *bytes += payload.len() as u64;
             }),
         }
@@ -61,6 +97,6 @@ impl BodyDigest {
     /// Closes the account. `None` where it is closed already.
     pub(super) fn finish(&mut self) -> Option<Digested> {
         let messages = self.deframer.as_ref().map(Deframer::messages);
-        self.sha256.take().map(|sha256| Digested { bytes: self.bytes, sha256: sha256.finish(), messages })
+        self.hash.take().map(|sha256| Digested { bytes: self.bytes, sha256, messages })
     }
 }

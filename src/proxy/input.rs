@@ -76,8 +76,10 @@ impl Input {
     /// Hashes what has been handed over meanwhile.
     pub(super) fn catch_up(&mut self) {
         if let Some(digest) = &mut self.digest {
+            let mut left = self.backlog.len();
             for chunk in self.backlog.drain(..) {
-                digest.feed(&chunk);
+                left -= 1;
+                digest.feed(&chunk, self.ended && left == 0);
             }
             self.backlog_bytes = 0;
         }

@@ -264,8 +264,8 @@ async fn held(
     permit: Option<Permit>,
 ) -> Response<AnswerBody> {
     if let Some(output) = &mut recording.output {
-        for chunk in &chunks {
-            output.feed(chunk);
+        for (at, chunk) in (1..).zip(&chunks) {
+            output.feed(chunk, at == chunks.len());
         }
     }
     if let Some(trailers) = &mut trailers {

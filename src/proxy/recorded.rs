@@ -146,7 +146,7 @@ impl Recorded {
 
     fn catch_up(&mut self) {
         if let (Some(chunk), Some(output)) = (self.passed.take(), self.recording.output.as_mut()) {
-            output.feed(&chunk);
+            output.feed(&chunk, false);
         }
     }
 }

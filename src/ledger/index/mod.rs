@@ -19,6 +19,7 @@ pub(crate) use summary::{Summary, Values};
 use uuid::Uuid;
 
 use crate::ledger::frame::{u32_at, u64_at};
+use crate::ledger::glance::glance;
 use crate::ledger::parse::{Entry, unhex};
 use crate::ledger::segment::{File, Header, Storage, index_name, read_exact_at};
 
@@ -76,7 +77,8 @@ impl Builder {
 
     /// Adds an entry. What cannot be read as one has no keys, and is still found by scans.
     pub(crate) fn note(&mut self, offset: u64, index: u64, payload: &[u8]) {
-        let (Ok(entry), Ok(offset)) = (Entry::parse(payload), u32::try_from(offset)) else { return };
+        let Some(entry) = glance(payload).or_else(|| Entry::parse(payload).ok()) else { return };
+        let Ok(offset) = u32::try_from(offset) else { return };
         self.summary.note(index, &entry);
         for key in keys(&entry).into_iter().flatten() {
             self.arrays[key.array()].push((key.prefix(), offset));

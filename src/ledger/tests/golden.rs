@@ -7,8 +7,9 @@ use uuid::Uuid;
 use super::{call, exchange, identity};
 use crate::exchange::{Exchange, Payload, Prediction};
 use crate::ledger::entry::{self, ENTRY_BYTES_MAX, Gap, OriginJson, PREDICTION_BYTES_MAX};
+use crate::ledger::glance::glance;
 use crate::ledger::json::Clock;
-use crate::ledger::parse::Entry;
+use crate::ledger::parse::{Body, Entry};
 use crate::ledger::recover::Recovered;
 use crate::lineage::Document;
 
@@ -24,8 +25,29 @@ fn written(write: impl FnOnce(&mut Vec<u8>, &mut Clock)) -> String {
     write(&mut out, &mut Clock::default());
     let text = String::from_utf8(out).unwrap();
     serde_json::from_str::<serde_json::Value>(&text).unwrap();
-    Entry::parse(text.as_bytes()).unwrap();
+    let entry = Entry::parse(text.as_bytes()).unwrap();
+    if let Some(seen) = glance(text.as_bytes()) {
+        assert_eq!(indexed(&seen), indexed(&entry), "{text}");
+    }
     text
+}
+
+/// What an index takes of an entry.
+fn indexed<'a>(entry: &'a Entry<'_>) -> [Option<&'a str>; 10] {
+    let dataset = entry.datasets.iter().flatten().last();
+    let hash = |body: &'a Option<Body<'_>>| body.as_ref()?.hash.as_deref();
+    [
+        Some(&entry.kind),
+        Some(&entry.time),
+        entry.id.as_deref(),
+        entry.model.as_deref(),
+        entry.version.as_deref(),
+        entry.outcome.as_deref(),
+        entry.trace.as_deref(),
+        dataset.map(|dataset| &**dataset),
+        hash(&entry.input),
+        hash(&entry.output),
+    ]
 }
 
 fn prediction(exchange: &Exchange<'_>) -> String {
@@ -42,6 +64,7 @@ fn a_prediction() {
     exchange.client_request_id = Some("req-17");
     let (a, b, c, d) = ("aa".repeat(32), "bb".repeat(32), "cc".repeat(16), "dd".repeat(8));
     let (nonce, lineage) = ("0f".repeat(16), format!("76312e322e33{}", "5a".repeat(26)));
+    assert!(glance(prediction(&exchange).as_bytes()).is_some(), "the usual form");
     assert_eq!(
         prediction(&exchange),
         format!(

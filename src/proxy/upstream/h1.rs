@@ -46,7 +46,8 @@ impl H1 {
         Ok(Box::new(Self { send, conn, waker, task, closed: false, alarm: Alarm::default(), idle_since: now }))
     }
 
-    /// Whether the server has closed it meanwhile. Looks at the socket, does not wait.
+    /// Whether it may carry another request: both messages of the last one have been read and written whole, and the
+    /// server has not closed it meanwhile. Looks at the socket, does not wait.
     pub(super) fn is_usable(&mut self) -> bool {
         if !self.closed {
             self.turn(&mut Context::from_waker(Waker::noop()));
@@ -77,17 +78,17 @@ impl H1 {
         self.waker.enter(cx.waker());
         let task = self.task.clone();
         let mut inner = Context::from_waker(&task);
-        let polled = loop {
+        loop {
             self.turn(&mut inner);
             if let Poll::Ready(value) = step(&mut inner) {
-                break Poll::Ready(value);
+                self.waker.pause();
+                return Poll::Ready(value);
             }
             if !self.waker.again() {
-                break Poll::Pending;
+                self.waker.leave();
+                return Poll::Pending;
             }
-        };
-        self.waker.leave();
-        polled
+        }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) {
@@ -103,12 +104,5 @@ impl H1 {
         cx: &Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         self.drive(cx, |cx| Pin::new(&mut *body).poll_frame(cx))
-    }
-
-    /// Whether it may carry another request: both messages have been read and written whole.
-    pub(super) fn is_reusable(&mut self, cx: &Context<'_>) -> bool {
-        // One more turn lets hyper notice that the answer is over.
-        let _ = self.drive(cx, |_| Poll::<()>::Pending);
-        !self.closed && self.send.is_ready()
     }
 }

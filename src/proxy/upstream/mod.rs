@@ -171,7 +171,7 @@ impl UpstreamBody {
         };
         let frame = ready!(polled);
         if frame.is_none() || self.incoming.is_end_stream() {
-            self.let_go(cx);
+            self.let_go();
         }
         Poll::Ready(frame)
     }
@@ -190,15 +190,15 @@ impl UpstreamBody {
     }
 
     /// Gives the connection back where the answer has no body at all.
-    pub(super) fn settle(&mut self, cx: &Context<'_>) {
+    pub(super) fn settle(&mut self) {
         if self.incoming.is_end_stream() {
-            self.let_go(cx);
+            self.let_go();
         }
     }
 
-    fn let_go(&mut self, cx: &Context<'_>) {
+    fn let_go(&mut self) {
         if let Some(Carrier::H1 { mut conn, pool }) = self.carrier.take()
-            && conn.is_reusable(cx)
+            && conn.is_usable()
         {
             pool.take_back(conn, Instant::now());
         }

@@ -37,11 +37,16 @@ impl LoopWaker {
         self.state.swap(TURNING, Ordering::AcqRel) == TURN_AGAIN
     }
 
-    /// The loop is over; wakes go to the task from here on.
+    /// The loop is over, and its task waits: wakes go to it from here on.
     pub(super) fn leave(&self) {
         if self.state.swap(RESTING, Ordering::AcqRel) == TURN_AGAIN {
             self.wake_task();
         }
+    }
+
+    /// The loop is over, and its task goes on: a turn that was asked for is the first thing that the next loop does.
+    pub(super) fn pause(&self) {
+        self.state.store(RESTING, Ordering::Release);
     }
 
     /// Nobody cares any more: the connection rests in the pool.
@@ -107,6 +112,11 @@ mod tests {
         inner.wake_by_ref();
         lw.leave();
         assert_eq!(count.0.load(Ordering::Relaxed), 2, "a turn asked for at the last moment is not lost");
+
+        lw.enter(&task);
+        inner.wake_by_ref();
+        lw.pause();
+        assert_eq!(count.0.load(Ordering::Relaxed), 2, "a task that goes on need not be woken");
 
         lw.detach();
         inner.wake();
