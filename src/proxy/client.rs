@@ -29,8 +29,10 @@ pub(super) enum Order {
     Serve,
     /// End what is under way, then close.
     Drain,
-    /// Close.
+    /// Close: it only holds a place.
     Close,
+    /// Close: the process ends, and its patience is over.
+    Stop,
 }
 
 /// What is known of one client connection, shared by its socket, its exchanges and the listener.
@@ -136,6 +138,11 @@ impl InExchange {
     pub(super) fn again(&self) -> Self {
         let version = if self.0.http1.get() { http::Version::HTTP_11 } else { http::Version::HTTP_2 };
         self.0.enter(version)
+    }
+
+    /// Whether it is us who cut it off, since the process ends.
+    pub(super) fn is_cut_by_stop(&self) -> bool {
+        self.0.was_told(Order::Stop)
     }
 
     /// The connection.

@@ -114,7 +114,7 @@ impl Listener {
             }
             self.keep_house();
         }
-        self.order_all(Order::Close);
+        self.order_all(Order::Stop);
         // Lets the connections' tasks see it. What is left is dropped, and so recorded, with the runtime.
         let began = Instant::now();
         while began.elapsed() < ROUND && self.conns.borrow().iter().any(|conn| conn.strong_count() > 0) {
@@ -142,7 +142,7 @@ impl Listener {
                         drained = true;
                         connection.as_mut().graceful_shutdown();
                     }
-                    Order::Close => return Poll::Ready(()),
+                    Order::Close | Order::Stop => return Poll::Ready(()),
                 }
                 // A client that breaks off or off the rules is no event of ours.
                 let polled = connection.as_mut().poll(cx).map(|_: Result<(), _>| ());

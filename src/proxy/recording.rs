@@ -312,9 +312,11 @@ impl Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        // Nobody said how it ended: its owner was dropped with the client's connection.
-        drop(self.finish(Outcome::ClientAbort));
-        self.count(self.finished.unwrap_or(Outcome::ClientAbort));
+        // Nobody said how it ended: its owner was dropped with the client's connection. As a rule the client left.
+        let stopped = self.passage.exchange.is_cut_by_stop();
+        let outcome = if stopped { Outcome::Timeout } else { Outcome::ClientAbort };
+        drop(self.finish(outcome));
+        self.count(self.finished.unwrap_or(outcome));
         self.passage.worker.shared.metrics.inflight_predictions.dec();
     }
 }

@@ -197,7 +197,7 @@ async fn what_does_not_end_in_time_is_cut_and_recorded() {
     let entries = touchmark.ledger.of_kind("prediction");
     assert_eq!(entries.len(), 2);
     for entry in entries {
-        assert_ne!(entry.text("/outcome"), Some("complete"), "{entry:?}");
+        assert_eq!(entry.text("/outcome"), Some("timeout"), "{entry:?}");
     }
     assert_eq!(touchmark.ledger.entries().last().unwrap().text("/event"), Some("stop"));
 }
