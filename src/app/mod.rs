@@ -106,7 +106,7 @@ impl App {
         let status = admin::Status::new(&config.deployment.name, &instance);
         let parts = admin::Parts { metrics: Metrics::clone(metrics), readiness: readiness.clone(), status, auth };
         let admin = admin::serve(admin_socket, parts)?;
-        let data = run::DataDir::announce(&config.ledger.dir, admin.address(), listening)
+        let data = run::DataDir::announce(&config.ledger.dir, admin.address(), listening, config.proxy.tls.is_some())
             .map_err(io_error("cannot write serve.json in the data directory"))?;
 
         let shared = Shared {

@@ -22,6 +22,7 @@ impl App {
     /// Loads the configuration again and takes it over. A bad one is logged and counted, and the old one stays.
     pub fn reload(&mut self, source: &Source) -> Result<(), ReloadError> {
         let result = config::reload(source, &self.config).map_err(ReloadError::from).and_then(|new| match new {
+            None if self.tls_has_changed()? => Ok(self.take_over(self.config.clone()).map(|()| "applied")?),
             None => Ok("unchanged"),
             Some(config) => Ok(self.take_over(config).map(|()| "applied")?),
         });
@@ -32,6 +33,15 @@ impl App {
             Err(error) => tracing::error!(%error, "the new configuration is refused; the old one stays in force"),
         }
         result.map(drop)
+    }
+
+    /// Whether a file that TLS was made from holds something else by now.
+    fn tls_has_changed(&self) -> Result<bool, StartError> {
+        if self.config.files().is_empty() {
+            return Ok(false);
+        }
+        let (snapshot, _) = compile(&self.config, &self.shared.metrics)?;
+        Ok(snapshot.tls_files != self.shared.snapshot.load().tls_files)
     }
 
     fn take_over(&mut self, config: Config) -> Result<(), StartError> {

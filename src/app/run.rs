@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use super::{App, StartError};
 use crate::config::{Config, Source, Watch, WatchError};
@@ -64,11 +65,13 @@ pub fn serve(config: Config, source: &Source) -> Result<Ended, ServeError> {
     let metrics = Arc::new(Metrics::new());
     let _log = telemetry::init(&config.telemetry.log, &metrics)?;
     let (sender, events) = sync_channel(EVENTS_MAX);
-    listen(source.path(), sender)?;
+    let files = |config: &Config| source.path().map(Path::to_owned).into_iter().chain(config.files()).collect();
+    let watched = listen(files(&config), sender)?;
     let mut app = App::start(config, &metrics)?;
     while events.recv() == Ok(Event::Reload) {
         // Logged and counted where it is refused.
         let _ = app.reload(source);
+        watched.send_replace(files(app.config()));
     }
     Ok(stop(app, &events))
 }
@@ -96,7 +99,7 @@ impl Signals {
     /// From here on SIGTERM and SIGINT are for [`Signals::wait`] to act on.
     pub fn listen() -> Result<Self, ServeError> {
         let (sender, events) = sync_channel(EVENTS_MAX);
-        listen(None, sender)?;
+        listen(Vec::new(), sender)?;
         Ok(Self(events))
     }
 
@@ -107,24 +110,38 @@ impl Signals {
     }
 }
 
-/// Listens for signals and for changes of the configuration's file, on a thread of its own.
-fn listen(file: Option<&Path>, events: SyncSender<Event>) -> Result<(), ServeError> {
+/// Listens for signals and for changes of files, on a thread of its own; it is told which files.
+fn listen(files: Vec<PathBuf>, events: SyncSender<Event>) -> Result<watch::Sender<Vec<PathBuf>>, ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (term, int, watch) = {
         let _context = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, Watch::new(file)?)
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, Watch::new(&files)?)
     };
-    let work = move || runtime.block_on(pass_on(term, int, watch, events));
+    let (told, files) = watch::channel(files);
+    let work = move || runtime.block_on(pass_on(term, int, watch, files, events));
     thread::Builder::new().name("signals".to_owned()).spawn(work)?;
-    Ok(())
+    Ok(told)
 }
 
-async fn pass_on(mut term: Signal, mut int: Signal, mut watch: Watch, events: SyncSender<Event>) {
+async fn pass_on(
+    mut term: Signal,
+    mut int: Signal,
+    mut watch: Watch,
+    mut files: watch::Receiver<Vec<PathBuf>>,
+    events: SyncSender<Event>,
+) {
     loop {
         let event = tokio::select! {
             _ = term.recv() => Event::Stop,
             _ = int.recv() => Event::Stop,
             _ = watch.changed() => Event::Reload,
+            Ok(()) = files.changed() => {
+                let files = files.borrow_and_update().clone();
+                if let Err(error) = watch.look_after(&files) {
+                    tracing::warn!(%error, "a file cannot be watched: send SIGHUP when it has changed");
+                }
+                continue;
+            }
         };
         // A full queue holds as much already; a closed one means that the process is ending.
         let _ = events.try_send(event);
@@ -139,13 +156,14 @@ pub(super) struct DataDir {
 
 impl DataDir {
     /// Writes the file whole or not at all.
-    pub(super) fn announce(dir: &Path, admin: SocketAddr, listen: SocketAddr) -> io::Result<Self> {
+    pub(super) fn announce(dir: &Path, admin: SocketAddr, listen: SocketAddr, secure: bool) -> io::Result<Self> {
+        let scheme = if secure { "https" } else { "http" };
         let file = dir.join(SERVE_JSON);
         let draft = dir.join(format!(".{SERVE_JSON}.new"));
         let says = serde_json::json!({
             "pid": std::process::id(),
             "admin": format!("http://{admin}"),
-            "listen": format!("http://{listen}"),
+            "listen": format!("{scheme}://{listen}"),
         });
         fs::write(&draft, format!("{says}\n"))?;
         fs::rename(&draft, &file)?;

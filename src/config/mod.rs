@@ -15,9 +15,11 @@ mod watch;
 pub use load::{ConfigError, Problem, Source};
 pub use watch::{Cause, Change, ReloadError, Watch, WatchError, reload};
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
-use crate::proxy::{self, BackendConfig};
+use crate::proxy::{self, BackendConfig, BackendTlsConfig, TlsConfig};
 use crate::units::Period;
 use crate::{admin, ledger, telemetry};
 
@@ -39,6 +41,15 @@ pub struct Config {
     pub admin: admin::Config,
     /// How the process goes.
     pub shutdown: ShutdownConfig,
+}
+
+impl Config {
+    /// Files beside the configuration's own that are read again when they change: certificates and keys.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let ours = self.proxy.tls.iter().flat_map(TlsConfig::files);
+        let backends = self.backends.iter().filter_map(|backend| backend.tls.as_ref());
+        ours.chain(backends.flat_map(BackendTlsConfig::files)).cloned().collect()
+    }
 }
 
 /// The default of `deployment.name`.

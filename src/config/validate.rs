@@ -81,6 +81,10 @@ fn proxy(config: &proxy::Config, report: &mut Problems) {
             wrong(report, key, "must be 64KiB or more and less than 2GiB");
         }
     }
+    if config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_none() && !tls.client_names.is_empty()) {
+        let problem = "nobody vouches for these names: name the authorities' file in proxy.tls.client_ca";
+        wrong(report, "proxy.tls.client_names", problem);
+    }
     // Without it a client that opens connections and says nothing would hold them for ever.
     if config.timeouts.head.limit().is_none() {
         wrong(report, "proxy.timeouts.head", "must be more than 0s: silent connections would never end");
@@ -106,6 +110,7 @@ fn backends(backends: &[BackendConfig], report: &mut Problems) {
                 wrong(report, format!("{key}.grpc_url"), "gRPC needs HTTP/2: remove it, or set protocol to auto");
             }
         }
+        backend_tls(&key, backend, report);
         if backend.health.failures > 0 && backend.health.eject.limit().is_none() {
             wrong(report, format!("{key}.health.eject"), "must be more than 0s: set failures to 0 to switch it off");
         }
@@ -114,6 +119,18 @@ fn backends(backends: &[BackendConfig], report: &mut Problems) {
     }
     if !backends.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
         wrong(report, "backends", "every weight is 0: no call would be served");
+    }
+}
+
+fn backend_tls(backend_key: &str, backend: &BackendConfig, report: &mut Problems) {
+    let Some(tls) = &backend.tls else { return };
+    let urls = [Some(&backend.url), backend.grpc_url.as_ref()];
+    if !urls.into_iter().flatten().any(|url| url.starts_with("https://")) {
+        wrong(report, format!("{backend_key}.tls"), "no URL of it begins with https://: write that, or remove tls");
+    }
+    if tls.certificate.is_some() != tls.key.is_some() {
+        let problem = "certificate and key go together: name both files, or none";
+        wrong(report, format!("{backend_key}.tls.certificate"), problem);
     }
 }
 
@@ -204,22 +221,21 @@ fn name(key: &str, value: &str, report: &mut Problems) {
 }
 
 fn url(key: &str, text: &str, report: &mut Problems) {
-    const FORM: &str = "write http://HOST:PORT";
+    const FORM: &str = "write http://HOST:PORT or https://HOST:PORT";
     let problem = match text.parse::<Uri>() {
         Err(_) => format!("is no URL: {FORM}"),
         Ok(uri) => match (uri.scheme_str(), uri.authority()) {
-            (Some("https"), _) => format!("TLS to the model server is not supported yet by this version: {FORM}"),
-            (Some("http"), Some(authority)) if authority.host().is_empty() => format!("has no host: {FORM}"),
-            (Some("http"), Some(authority)) if authority.as_str().contains('@') => {
+            (Some("http" | "https"), Some(authority)) if authority.host().is_empty() => format!("has no host: {FORM}"),
+            (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
                 format!("must not hold a user name or password: {FORM}")
             }
             // `http` accepts a port that is no number, and gives none back.
-            (Some("http"), Some(authority)) if has_odd_port(authority) => format!("has a wrong port: {FORM}"),
-            (Some("http"), Some(_)) if !matches!(uri.path(), "" | "/") || uri.query().is_some() => {
+            (Some("http" | "https"), Some(authority)) if has_odd_port(authority) => format!("has a wrong port: {FORM}"),
+            (Some("http" | "https"), Some(_)) if !matches!(uri.path(), "" | "/") || uri.query().is_some() => {
                 format!("must not have a path or query, since requests keep their own: {FORM}")
             }
-            (Some("http"), Some(_)) => return,
-            _ => format!("must begin with http://: {FORM}"),
+            (Some("http" | "https"), Some(_)) => return,
+            _ => format!("must begin with http:// or https://: {FORM}"),
         },
     };
     // Never with what stands before an '@': it may be a password.

@@ -154,6 +154,7 @@ impl Version {
             name: self.plan.backend.to_owned(),
             url: format!("http://{address}"),
             grpc_url: None,
+            tls: None,
             protocol: UpstreamProtocol::default(),
             weight: self.plan.weight,
             models: vec![model],

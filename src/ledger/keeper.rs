@@ -45,7 +45,9 @@ type Guard<'a> = MutexGuard<'a, Pending>;
 impl Keeper {
     pub(crate) fn new(shared: Arc<Shared>, indexer: Indexer) -> Self {
         let now = Instant::now();
-        Self { shared, indexer, spare: None, due: now, sync_due: now, retry: now, spare_due: now, marked: 0 }
+        // Opening has just synced whatever there is.
+        let sync_due = now + shared.config().sync_interval.0;
+        Self { shared, indexer, spare: None, due: now, sync_due, retry: now, spare_due: now, marked: 0 }
     }
 
     /// Runs until the ledger is closed.

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::tls::BackendTlsConfig;
 use crate::lineage::{DatasetConfig, Declared, RunConfig};
 use crate::units::Period;
 
@@ -13,11 +14,14 @@ use crate::units::Period;
 pub struct BackendConfig {
     /// The name in entries, metrics and spans; unique.
     pub name: String,
-    /// `http://HOST:PORT` of the server. A path is not allowed: requests pass through with the path they came with.
+    /// `http://HOST:PORT` or `https://HOST:PORT` of the server. A path is not allowed: requests pass through with the path they came with.
     pub url: String,
-    /// `http://HOST:PORT` for gRPC calls, where it is another than `url`.
+    /// The same for gRPC calls, where it is another than `url`.
     #[serde(default)]
     pub grpc_url: Option<String>,
+    /// TLS, where a URL begins with `https://`. Default: the system's authorities, and no certificate of ours.
+    #[serde(default)]
+    pub tls: Option<BackendTlsConfig>,
     /// How the server is spoken to.
     #[serde(default)]
     pub protocol: UpstreamProtocol,
@@ -37,7 +41,7 @@ const fn weight_default() -> u32 {
     1
 }
 
-/// `backends[].protocol`: how a model server is spoken to. In clear text: by prior knowledge, without upgrade.
+/// `backends[].protocol`: how a model server is spoken to, by prior knowledge; under TLS it is told so (ALPN).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UpstreamProtocol {

@@ -15,9 +15,9 @@ use std::time::Instant;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::ReadBuf;
-use tokio::net::TcpStream;
 
 use super::headers::ClientNames;
+use super::transport::Transport;
 
 /// Since when an answer's body has waited for the client to take more; `None` while it does not.
 pub(super) type Patience = Rc<Cell<Option<Instant>>>;
@@ -54,10 +54,10 @@ pub(super) struct ClientConn {
 
 impl ClientConn {
     /// A connection that has just been accepted.
-    pub(super) fn new(peer: SocketAddr, now: Instant, half_close: bool) -> Rc<Self> {
+    pub(super) fn new(peer: SocketAddr, secure: bool, now: Instant, half_close: bool) -> Rc<Self> {
         Rc::new(Self {
             peer,
-            names: ClientNames::new(peer.ip()),
+            names: ClientNames::new(peer.ip(), secure),
             exchanges: Cell::new(0),
             http1: Cell::new(false),
             half_close,
@@ -160,18 +160,18 @@ impl Drop for InExchange {
 
 /// The socket of a client connection, shared by hyper and the look-out for a client that breaks off.
 #[derive(Clone, Debug)]
-pub(super) struct ClientSocket(Rc<RefCell<TokioIo<TcpStream>>>);
+pub(super) struct ClientSocket(Rc<RefCell<TokioIo<Transport>>>);
 
 impl ClientSocket {
-    /// Wraps an accepted socket.
-    pub(super) fn new(socket: TcpStream) -> Self {
-        Self(Rc::new(RefCell::new(TokioIo::new(socket))))
+    /// Wraps an accepted connection.
+    pub(super) fn new(transport: Transport) -> Self {
+        Self(Rc::new(RefCell::new(TokioIo::new(transport))))
     }
 
     /// Whether the client has broken the connection; else the task is woken when it does.
     pub(super) fn is_reset(&self, cx: &mut Context<'_>) -> bool {
         let mut byte = [0];
-        let polled = self.0.borrow().inner().poll_peek(cx, &mut ReadBuf::new(&mut byte));
+        let polled = self.0.borrow().inner().tcp().poll_peek(cx, &mut ReadBuf::new(&mut byte));
         matches!(polled, Poll::Ready(Err(_)))
     }
 }

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::tls::TlsConfig;
 use crate::protocol::PatternConfig;
 use crate::units::{Period, Size};
 
@@ -20,6 +21,8 @@ const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 pub struct Config {
     /// The address that clients connect to. Cannot change at run time.
     pub listen: SocketAddr,
+    /// TLS on the clients' side; without it clients are met in the clear. Files are read again when they change.
+    pub tls: Option<TlsConfig>,
     /// Worker threads, each with its own runtime and upstream connections. Default: the cores that this process
     /// may use, at most 4. Cannot change at run time.
     pub workers: Option<usize>,
@@ -51,6 +54,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: LISTEN_DEFAULT,
+            tls: None,
             workers: None,
             connections: 10_000,
             inflight: 1024,

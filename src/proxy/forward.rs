@@ -3,6 +3,7 @@
 //! It neither records nor stamps. A call is sent again only where the model server cannot have seen it: hyper gives the
 //! message back unsent, or HTTP/2 refused the stream (RFC 9113, section 8.7). Running an inference twice is no retry.
 
+use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -22,7 +23,7 @@ use super::headers;
 use super::input::{InputBody, InputError, SharedInput};
 use super::meter::{Meter, Wait};
 use super::snapshot::{Backend, Snapshot};
-use super::upstream::{Alarm, Carrier, Pool};
+use super::upstream::{Address, Alarm, Carrier, Pool};
 use super::worker::Worker;
 
 /// Tries at a call that no server has seen, at most.
@@ -73,7 +74,7 @@ pub(super) async fn forward(worker: Rc<Worker>, mut outbound: Outbound) -> Resul
     };
     let address = if outbound.grpc { &outbound.backend.grpc } else { &outbound.backend.http };
     let pool = worker.pools.to(address);
-    address_to(&mut outbound.parts, over_http2, &address.host, address.port);
+    address_to(&mut outbound.parts, over_http2, address);
     let permit = outbound.permit.take();
     outbound.meter.send(Instant::now());
     let sent = if over_http2 { over_h2(&pool, outbound).await } else { over_h1(&pool, outbound).await };
@@ -90,7 +91,7 @@ pub(super) async fn forward(worker: Rc<Worker>, mut outbound: Outbound) -> Resul
 }
 
 /// Puts the request target and host into the form that the next hop expects.
-fn address_to(parts: &mut request::Parts, over_http2: bool, host: &str, port: u16) {
+fn address_to(parts: &mut request::Parts, over_http2: bool, address: &Address) {
     if parts.version == Version::HTTP_2 {
         headers::join_cookies(&mut parts.headers);
     }
@@ -101,14 +102,14 @@ fn address_to(parts: &mut request::Parts, over_http2: bool, host: &str, port: u1
         parts.headers.insert(header::HOST, value);
     }
     if !parts.headers.contains_key(header::HOST)
-        && let Ok(value) = HeaderValue::from_str(&format!("{host}:{port}"))
+        && let Ok(value) = HeaderValue::from_str(&format!("{}:{}", address.host, address.port))
     {
         parts.headers.insert(header::HOST, value);
     }
     if over_http2 {
         let authority = parts.headers.remove(header::HOST);
         let mut uri = std::mem::take(&mut parts.uri).into_parts();
-        uri.scheme = Some(http::uri::Scheme::HTTP);
+        uri.scheme = Some(address.scheme());
         uri.authority = authority.and_then(|value| value.as_bytes().try_into().ok());
         uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
         parts.uri = Uri::from_parts(uri).unwrap_or_default();
@@ -165,7 +166,8 @@ async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
             Err(error) => return Err(gave_up(error, &backend)),
         }
     }
-    Err(unreachable(&backend, Instant::now()))
+    note_failure(&backend, Instant::now(), "it closes connections as soon as they are used");
+    Err(ProxyError::Unreachable)
 }
 
 async fn over_h2(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
@@ -247,14 +249,10 @@ fn was_not_seen(failed: &TrySendError<Request<InputBody>>) -> bool {
 
 /// Refused, or not taken up in time.
 fn no_connection(error: &std::io::Error, backend: &Backend, now: Instant) -> ProxyError {
-    match error.kind() {
-        std::io::ErrorKind::TimedOut => gave_up(ProxyError::Timeout, backend),
-        _ => unreachable(backend, now),
+    if error.kind() == std::io::ErrorKind::TimedOut {
+        return gave_up(ProxyError::Timeout, backend);
     }
-}
-
-fn unreachable(backend: &Backend, now: Instant) -> ProxyError {
-    note_failure(backend, now);
+    note_failure(backend, now, error);
     ProxyError::Unreachable
 }
 
@@ -264,7 +262,7 @@ fn broken_off(input: &SharedInput, backend: &Backend) -> ProxyError {
         Some(InputError::TooLarge) => ProxyError::BodyTooLarge,
         Some(InputError::ClientGone) => ProxyError::ClientGone,
         None => {
-            note_failure(backend, Instant::now());
+            note_failure(backend, Instant::now(), ProxyError::BrokenOff);
             ProxyError::BrokenOff
         }
     }
@@ -272,13 +270,13 @@ fn broken_off(input: &SharedInput, backend: &Backend) -> ProxyError {
 
 fn gave_up(error: ProxyError, backend: &Backend) -> ProxyError {
     if error == ProxyError::Timeout {
-        note_failure(backend, Instant::now());
+        note_failure(backend, Instant::now(), error);
     }
     error
 }
 
-fn note_failure(backend: &Backend, now: Instant) {
+fn note_failure(backend: &Backend, now: Instant, reason: impl Display) {
     if backend.health.failed(now) {
-        tracing::warn!(backend = %backend.name, "the backend fails: left out for a while where another fits");
+        tracing::warn!(backend = %backend.name, %reason, "the backend fails: left out for a while where another fits");
     }
 }

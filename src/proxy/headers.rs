@@ -107,7 +107,7 @@ pub(super) fn add_forwarded(headers: &mut HeaderMap, client: &ClientNames, host:
     put(headers, X_FORWARDED_FOR, client.address.clone(), trusted);
     put(headers, FORWARDED, client.forwarded.clone(), trusted);
     if !trusted || !headers.contains_key(&X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme));
     }
     if (!trusted || !headers.contains_key(&X_FORWARDED_HOST))
         && let Some(host) = host
@@ -137,18 +137,21 @@ fn put(headers: &mut HeaderMap, name: HeaderName, ours: HeaderValue, keep: bool)
 pub(super) struct ClientNames {
     address: HeaderValue,
     forwarded: HeaderValue,
+    /// The scheme of its requests.
+    pub scheme: &'static str,
 }
 
 impl ClientNames {
-    /// The names of the client at `ip`.
-    pub(super) fn new(ip: IpAddr) -> Self {
+    /// The names of the client at `ip`, under TLS or in the clear.
+    pub(super) fn new(ip: IpAddr, secure: bool) -> Self {
         let ip = ip.to_canonical();
+        let scheme = if secure { "https" } else { "http" };
         let node = match ip {
-            IpAddr::V4(ip) => format!("for={ip};proto=http"),
-            IpAddr::V6(ip) => format!("for=\"[{ip}]\";proto=http"),
+            IpAddr::V4(ip) => format!("for={ip};proto={scheme}"),
+            IpAddr::V6(ip) => format!("for=\"[{ip}]\";proto={scheme}"),
         };
         let text = |value: &str| HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("unknown"));
-        Self { address: text(&ip.to_string()), forwarded: text(&node) }
+        Self { address: text(&ip.to_string()), forwarded: text(&node), scheme }
     }
 }
 
@@ -215,7 +218,7 @@ mod tests {
 
     #[test]
     fn forwarded_is_replaced_unless_trusted() {
-        let client = ClientNames::new("2001:db8::1".parse().unwrap());
+        let client = ClientNames::new("2001:db8::1".parse().unwrap(), false);
         let mut headers = map(&[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-proto", "https")]);
         add_forwarded(&mut headers, &client, Some(&HeaderValue::from_static("h")), true);
         assert_eq!(headers["x-forwarded-for"], "6.6.6.6, 2001:db8::1");

@@ -17,14 +17,17 @@ use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 use tower::Service as _;
 
 use super::client::{ClientConn, ClientIo, ClientSocket, Order};
 use super::config::Config;
 use super::snapshot::Deadlines;
 use super::stack::stack;
+use super::transport::Transport;
 use super::worker::Worker;
 
 /// Between two rounds of housekeeping; deadlines of clients are met that late at most.
@@ -124,13 +127,15 @@ impl Listener {
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
-        let conn = ClientConn::new(peer, Instant::now(), self.half_close);
+        let tls = self.worker.shared.snapshot.load().tls.clone();
+        let conn = ClientConn::new(peer, tls.is_some(), Instant::now(), self.half_close);
         self.conns.borrow_mut().push(Rc::downgrade(&conn));
         let (worker, builder) = (Rc::clone(&self.worker), Rc::clone(&self.builder));
         tokio::task::spawn_local(async move {
             let stack = stack(&worker, &conn);
             let service = service_fn(move |request| stack.clone().call(request));
-            let socket = ClientSocket::new(stream);
+            let Some(transport) = secure(stream, tls, &conn).await else { return };
+            let socket = ClientSocket::new(transport);
             let io = ClientIo::new(socket.clone(), Rc::clone(&conn));
             let mut connection = pin!(builder.serve_connection(io, service));
             let mut drained = false;
@@ -171,6 +176,23 @@ impl Listener {
             true
         });
         self.worker.sweep(now);
+    }
+}
+
+/// The TLS handshake, where there is one. `None` where it fails or takes too long: housekeeping sees to that.
+async fn secure(stream: TcpStream, tls: Option<Arc<ServerConfig>>, conn: &ClientConn) -> Option<Transport> {
+    let Some(config) = tls else { return Some(Transport::Plain(stream)) };
+    let mut handshake = pin!(TlsAcceptor::from(config).accept(stream));
+    let secured = poll_fn(|cx| match conn.order(cx) {
+        Order::Close | Order::Stop => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+        Order::Serve | Order::Drain => handshake.as_mut().poll(cx),
+    });
+    match secured.await {
+        Ok(stream) => Some(Transport::Tls(Box::new(stream.into()))),
+        Err(error) => {
+            tracing::debug!(client = %conn.peer, %error, "a client's TLS handshake failed");
+            None
+        }
     }
 }
 

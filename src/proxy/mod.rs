@@ -36,6 +36,8 @@ mod server;
 mod snapshot;
 mod stack;
 mod stamp;
+mod tls;
+mod transport;
 mod upstream;
 mod worker;
 
@@ -45,4 +47,5 @@ pub use config::{Config, ForwardedConfig, Http2Config, LimitsConfig, OnMismatch,
 pub use listener::Phase;
 pub use server::Server;
 pub use snapshot::{Backend, Health, Snapshot, SnapshotError};
+pub use tls::{BackendTlsConfig, TlsConfig, TlsError};
 pub use worker::Shared;

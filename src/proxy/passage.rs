@@ -147,7 +147,7 @@ impl Passage {
         let (host, user_agent) = (text(&detail.host), text(&detail.user_agent));
         let url = self.backend.as_ref().map_or_else(String::new, |backend| {
             let address = if self.grpc { &backend.grpc } else { &backend.http };
-            format!("http://{}:{}{}", address.host, address.port, detail.uri.path())
+            format!("{}://{}:{}{}", address.scheme(), address.host, address.port, detail.uri.path())
         });
         let upstream = self.meter.sent().zip(self.backend.as_ref()).map(|(sent, backend)| {
             let address = if self.grpc { &backend.grpc } else { &backend.http };
@@ -168,7 +168,7 @@ impl Passage {
         });
         let span = RequestSpan {
             method: detail.method.as_str(),
-            scheme: "http",
+            scheme: self.exchange.conn().names.scheme,
             path: detail.uri.path(),
             route: detail.route.as_deref(),
             version: if detail.version == Version::HTTP_2 { "2" } else { "1.1" },

@@ -12,6 +12,7 @@ use prometheus::{Histogram, IntCounter};
 
 use super::config::{Config, OnMismatch};
 use super::route::Observed;
+use super::tls::{self, BackendTlsConfig, TlsError};
 use super::upstream::Address;
 use super::{BackendConfig, UpstreamProtocol};
 use crate::exchange::Outcome;
@@ -44,6 +45,10 @@ pub struct Snapshot {
     pub retry_after: Duration,
     /// Deadlines.
     pub deadlines: Deadlines,
+    /// TLS on the clients' side.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// A hash over the files that TLS was made from.
+    pub tls_files: [u8; 32],
     /// Metrics of predictions that no configured model fits.
     pub unresolved: ModelMetrics,
 }
@@ -147,12 +152,15 @@ impl Snapshot {
         hold_bytes_max: u64,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, SnapshotError> {
-        let backends: Vec<Arc<Backend>> = backends
-            .iter()
-            .zip(identities)
-            .map(|(backend, identities)| Backend::new(backend, identities, metrics).map(Arc::new))
+        let mut maker = tls::Maker::new();
+        let tls = config.tls.as_ref().map(|tls| maker.server(tls)).transpose()?;
+        let backends: Vec<Arc<Backend>> = (0..)
+            .zip(backends.iter().zip(identities))
+            .map(|(at, (backend, identities))| Backend::new(at, backend, identities, metrics, &mut maker).map(Arc::new))
             .collect::<Result<_, _>>()?;
         Ok(Self {
+            tls,
+            tls_files: maker.digest(),
             patterns: Patterns::compile(&config.patterns).map_err(|error| SnapshotError(error.to_string()))?,
             routes_by_model: backends.len() > 1 && backends.iter().any(|backend| !backend.models.is_empty()),
             backends,
@@ -174,6 +182,12 @@ impl Snapshot {
 #[error("{0}")]
 pub struct SnapshotError(String);
 
+impl From<TlsError> for SnapshotError {
+    fn from(error: TlsError) -> Self {
+        Self(error.to_string())
+    }
+}
+
 impl Deadlines {
     fn new(config: &Config) -> Self {
         let timeouts = &config.timeouts;
@@ -192,10 +206,13 @@ impl Deadlines {
 
 impl Backend {
     fn new(
+        at: usize,
         config: &BackendConfig,
         identities: &[Arc<Identity>],
         metrics: &Arc<Metrics>,
+        maker: &mut tls::Maker,
     ) -> Result<Self, SnapshotError> {
+        let mut address = |url: &str| address(url, config.tls.as_ref(), &format!("backends[{at}].tls"), maker);
         let http = address(&config.url)?;
         let grpc = config.grpc_url.as_deref().map_or_else(|| Ok(http.clone()), address)?;
         let models = config.models.iter().zip(identities);
@@ -215,14 +232,20 @@ impl Backend {
     }
 }
 
-fn address(url: &str) -> Result<Address, SnapshotError> {
-    let wrong = || SnapshotError(format!("'{url}' is no http://HOST:PORT"));
+/// Where a URL leads, and under what TLS. Connections to one host and port under the same TLS are shared.
+fn address(
+    url: &str,
+    tls: Option<&BackendTlsConfig>,
+    section: &str,
+    maker: &mut tls::Maker,
+) -> Result<Address, SnapshotError> {
+    let wrong = || SnapshotError(format!("'{url}' is no http://HOST:PORT or https://HOST:PORT"));
     let uri: http::Uri = url.parse().map_err(|_| wrong())?;
-    let host = uri.host().ok_or_else(wrong)?;
-    Ok(Address {
-        host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-        port: uri.port_u16().unwrap_or(80),
-    })
+    let host = uri.host().ok_or_else(wrong)?.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let secure = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
+    let default = BackendTlsConfig::default();
+    let tls = secure.then(|| maker.client(section, tls.unwrap_or(&default), &host)).transpose()?;
+    Ok(Address { host, port: uri.port_u16().unwrap_or(if secure { 443 } else { 80 }), tls })
 }
 
 impl Model {
@@ -358,7 +381,12 @@ mod tests {
 
     #[test]
     fn addresses_are_read() {
-        assert_eq!(address("http://h:1").unwrap(), Address { host: "h".into(), port: 1 });
-        assert_eq!(address("http://[::1]:9").unwrap(), Address { host: "::1".into(), port: 9 });
+        let read = |url: &str| {
+            let address = address(url, None, "backends[0].tls", &mut tls::Maker::new()).unwrap();
+            (address.host.clone(), address.port, address.scheme().to_string())
+        };
+        assert_eq!(read("http://h:1"), ("h".into(), 1, "http".into()));
+        assert_eq!(read("http://[::1]:9"), ("::1".into(), 9, "http".into()));
+        assert_eq!(read("https://h"), ("h".into(), 443, "https".into()));
     }
 }

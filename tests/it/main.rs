@@ -40,3 +40,5 @@ mod support;
 mod telemetry;
 /// Deadlines of ours.
 mod timeouts;
+/// TLS on both legs.
+mod tls;

@@ -36,7 +36,7 @@ fn a_good_file_is_read_as_it_is_written() {
     let model = &config.backends[0].models[0];
     assert_eq!(model.version, "1.10");
     assert_eq!((model.served_name(), model.served_version()), ("fraud", None));
-    assert_eq!(config.proxy.limits.head, Size(64 << 10));
+    assert_eq!(config.proxy.limits.head, Size(32 << 10));
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_wrong_type_hides_nothing_and_invents_nothing() {
         [
             "c.yaml:1:17: proxy.listen: '8080': invalid socket address syntax",
             "c.yaml:4:3: backends[1]: missing field `url`",
-            "c.yaml:3:18: backends[0].url: 'http://h/x' must not have a path or query, since requests keep their own: write http://HOST:PORT",
+            "c.yaml:3:18: backends[0].url: 'http://h/x' must not have a path or query, since requests keep their own: write http://HOST:PORT or https://HOST:PORT",
         ]
     );
     // Not that there were none.
@@ -127,7 +127,8 @@ admin: {listen: 127.0.0.1:8080}
 ledger: {sync_interval: 0s, queue_entries: 8192}
 backends:
 - name: a
-  url: https://models:443
+  url: ftp://models:443
+  tls: {key: k.pem}
   models:
   - {name: fraud, version: v1, default: true, decision: outputs}
   - {name: fraud, version: v2, default: true, datasets: [{name: t, version: v1, digest: abc}]}
@@ -142,15 +143,17 @@ backends:
             "c.yaml:2:33: proxy.limitz: unknown key: did you mean 'limits'?",
             "c.yaml:1:20: deployment.name: 'fraud prod' must be visible ASCII without spaces",
             "c.yaml:2:54: proxy.timeouts.head: must be more than 0s: silent connections would never end",
-            "c.yaml:7:8: backends[0].url: 'https://models:443' TLS to the model server is not supported yet by this version: write http://HOST:PORT",
-            "c.yaml:9:57: backends[0].models[0].decision: 'outputs' is no JSON pointer: begin with '/'",
-            "c.yaml:10:41: backends[0].models[1].default: another model of this backend is the default already",
-            "c.yaml:10:5: backends[0].models[1].served_as: 'fraud' is served by another entry already: tell them apart with served_as",
-            "c.yaml:10:89: backends[0].models[1].datasets[0].digest: 'abc' is no digest: write sha256: and 64 lower-case hexadecimal digits",
-            "c.yaml:11:9: backends[1].name: 'a' is taken by another backend",
-            "c.yaml:12:8: backends[1].url: '…@host/path' must not hold a user name or password: write http://HOST:PORT",
-            "c.yaml:13:13: backends[1].grpc_url: 'http://host:grpc' has a wrong port: write http://HOST:PORT",
-            "c.yaml:13:13: backends[1].grpc_url: gRPC needs HTTP/2: remove it, or set protocol to auto",
+            "c.yaml:7:8: backends[0].url: 'ftp://models:443' must begin with http:// or https://: write http://HOST:PORT or https://HOST:PORT",
+            "c.yaml:8:8: backends[0].tls: no URL of it begins with https://: write that, or remove tls",
+            "c.yaml:8:8: backends[0].tls.certificate: certificate and key go together: name both files, or none",
+            "c.yaml:10:57: backends[0].models[0].decision: 'outputs' is no JSON pointer: begin with '/'",
+            "c.yaml:11:41: backends[0].models[1].default: another model of this backend is the default already",
+            "c.yaml:11:5: backends[0].models[1].served_as: 'fraud' is served by another entry already: tell them apart with served_as",
+            "c.yaml:11:89: backends[0].models[1].datasets[0].digest: 'abc' is no digest: write sha256: and 64 lower-case hexadecimal digits",
+            "c.yaml:12:9: backends[1].name: 'a' is taken by another backend",
+            "c.yaml:13:8: backends[1].url: '…@host/path' must not hold a user name or password: write http://HOST:PORT or https://HOST:PORT",
+            "c.yaml:14:13: backends[1].grpc_url: 'http://host:grpc' has a wrong port: write http://HOST:PORT or https://HOST:PORT",
+            "c.yaml:14:13: backends[1].grpc_url: gRPC needs HTTP/2: remove it, or set protocol to auto",
             "c.yaml:4:25: ledger.sync_interval: 0s would never sync, take 1s",
             "c.yaml:4:44: ledger.queue_entries: 8192 is too few for proxy.inflight 8192: each call reserves 2 places and a group takes 64, so write 16448 or more",
             "c.yaml:3:17: admin.listen: is proxy.listen too: choose another port",

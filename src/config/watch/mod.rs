@@ -1,8 +1,9 @@
 //! When to load the configuration again, and whether what was loaded may replace what runs.
 //!
-//! SIGHUP asks for it, and so does the file when its content changes. The folder is watched, not the file: editors
-//! and Kubernetes replace a file rather than write into it, and a `ConfigMap` swaps a symbolic link beside it. What
-//! happens elsewhere in the folder wakes nobody, since contents are compared. Nothing is applied here.
+//! SIGHUP asks for it, and so does a file when its content changes: the configuration's own, and those that it names
+//! (certificates, keys). Folders are watched, not files: editors and Kubernetes replace a file rather than write into
+//! it, and a `ConfigMap` or a `Secret` swaps a symbolic link beside it. What happens elsewhere in a folder wakes nobody,
+//! since contents are compared. Nothing is applied here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,15 +28,15 @@ const LINKS_MAX: usize = 40;
 /// Waits for a reason to load again. Keep it in one task of a tokio runtime.
 #[derive(Debug)]
 pub struct Watch {
-    file: Option<PathBuf>,
-    seen: Option<[u8; 32]>,
+    /// Each file, and what it held when it was looked at last.
+    files: Vec<(PathBuf, Option<[u8; 32]>)>,
     folders: Vec<PathBuf>,
     watcher: Option<RecommendedWatcher>,
     events: mpsc::Receiver<()>,
-    /// Held so that `events` never ends.
-    _events_open: mpsc::Sender<()>,
+    /// For the watcher; held so that `events` never ends.
+    sender: mpsc::Sender<()>,
     hangup: Signal,
-    /// An event came, and the file was not looked at since.
+    /// An event came, and the files were not looked at since.
     woken: bool,
 }
 
@@ -44,7 +45,7 @@ pub struct Watch {
 pub enum Cause {
     /// SIGHUP.
     Hangup,
-    /// The file's content changed, or it is gone.
+    /// A file's content changed, or it is gone.
     File,
 }
 
@@ -124,32 +125,39 @@ impl Change {
 }
 
 impl Watch {
-    /// Begins to watch. Without a file only SIGHUP is heard. Call it inside a tokio runtime, before the first load,
-    /// so that no change is missed.
-    pub fn new(file: Option<&Path>) -> Result<Self, WatchError> {
+    /// Begins to watch. Without files only SIGHUP is heard. Call it inside a tokio runtime, before the first load, so
+    /// that no change is missed.
+    pub fn new(files: &[PathBuf]) -> Result<Self, WatchError> {
         let hangup = signal(SignalKind::hangup()).map_err(WatchError::Signal)?;
         let (sender, events) = mpsc::channel(1);
-        let mut watch = Self {
-            file: file.map(Path::to_owned),
-            seen: None,
-            folders: Vec::new(),
-            watcher: None,
-            events,
-            _events_open: sender.clone(),
-            hangup,
-            woken: false,
-        };
-        if let Some(file) = file {
-            watch.watcher = Some(notify::recommended_watcher(move |event| {
+        let (folders, watcher) = (Vec::new(), None);
+        let mut watch = Self { files: Vec::new(), folders, watcher, events, sender, hangup, woken: false };
+        watch.look_after(files)?;
+        for (file, seen) in &mut watch.files {
+            *seen = digest(file);
+        }
+        watch.woken = false;
+        Ok(watch)
+    }
+
+    /// Watches these files from here on. A new one counts as changed: nobody knows what it held before.
+    pub fn look_after(&mut self, files: &[PathBuf]) -> Result<(), WatchError> {
+        let before = std::mem::take(&mut self.files);
+        for file in files {
+            let seen = before.iter().find(|(known, _)| known == file);
+            self.woken |= seen.is_none();
+            self.files.push((file.clone(), seen.and_then(|(_, seen)| *seen)));
+        }
+        if self.watcher.is_none() && !files.is_empty() {
+            let sender = self.sender.clone();
+            self.watcher = Some(notify::recommended_watcher(move |event| {
                 if matters(&event) {
                     // One is enough: full means that a wake-up is already on its way.
                     let _one_is_waiting = sender.try_send(());
                 }
             })?);
-            watch.follow(folders(file))?;
-            watch.seen = digest(file);
         }
-        Ok(watch)
+        Ok(self.follow()?)
     }
 
     /// Waits until there is a reason. Cancel-safe: a reason that was not given is given next time.
@@ -179,17 +187,24 @@ impl Watch {
         }
     }
 
-    /// Looks at the file, and watches where its links lead now.
+    /// Looks at the files, and watches where their links lead now.
     fn differs(&mut self) -> bool {
-        let Some(file) = self.file.clone() else { return false };
         // A folder that just went cannot be watched; the folder of the link that led there still is.
-        let _lost = self.follow(folders(&file));
-        let now = digest(&file);
-        std::mem::replace(&mut self.seen, now) != now
+        let _lost = self.follow();
+        let mut any = false;
+        for (file, seen) in &mut self.files {
+            let now = digest(file);
+            any |= std::mem::replace(seen, now) != now;
+        }
+        any
     }
 
-    fn follow(&mut self, folders: Vec<PathBuf>) -> notify::Result<()> {
+    fn follow(&mut self) -> notify::Result<()> {
         let Some(watcher) = &mut self.watcher else { return Ok(()) };
+        let mut folders = Vec::new();
+        for (file, _) in &self.files {
+            add_folders(file, &mut folders);
+        }
         for gone in self.folders.iter().filter(|folder| !folders.contains(folder)) {
             let _already_gone = watcher.unwatch(gone);
         }
@@ -215,9 +230,8 @@ fn matters(event: &notify::Result<Event>) -> bool {
     }
 }
 
-/// The folders in which the file and every link on the way to it stand.
-fn folders(file: &Path) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = Vec::new();
+/// Adds the folders in which the file and every link on the way to it stand.
+fn add_folders(file: &Path, folders: &mut Vec<PathBuf>) {
     let mut path = file.to_owned();
     for _ in 0..LINKS_MAX {
         let folder = match path.parent() {
@@ -232,7 +246,6 @@ fn folders(file: &Path) -> Vec<PathBuf> {
             Err(_) => break,
         }
     }
-    folders
 }
 
 fn digest(file: &Path) -> Option<[u8; 32]> {

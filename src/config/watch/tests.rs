@@ -45,7 +45,7 @@ async fn a_file_written_or_replaced_or_removed_is_noticed() {
     let folder = Folder::new();
     let file = folder.at("touchmark.yaml");
     fs::write(&file, GOOD).unwrap();
-    let mut watch = Watch::new(Some(&file)).unwrap();
+    let mut watch = Watch::new(std::slice::from_ref(&file)).unwrap();
     fs::write(&file, "written").unwrap();
     file_changed(&mut watch).await;
     replace(&file, "replaced");
@@ -61,7 +61,7 @@ async fn neighbours_and_touches_wake_nobody() {
     let folder = Folder::new();
     let file = folder.at("touchmark.yaml");
     fs::write(&file, GOOD).unwrap();
-    let mut watch = Watch::new(Some(&file)).unwrap();
+    let mut watch = Watch::new(std::slice::from_ref(&file)).unwrap();
     fs::write(folder.at("other"), "x").unwrap();
     replace(&file, GOOD);
     // The events are there; the contents are the same.
@@ -80,7 +80,7 @@ async fn the_swap_of_a_config_map_is_noticed_twice() {
     symlink("..1", folder.at("..data")).unwrap();
     let file = folder.at("touchmark.yaml");
     symlink("..data/touchmark.yaml", &file).unwrap();
-    let mut watch = Watch::new(Some(&file)).unwrap();
+    let mut watch = Watch::new(std::slice::from_ref(&file)).unwrap();
     for next in ["..2", "..3"] {
         symlink(next, folder.at("..tmp")).unwrap();
         fs::rename(folder.at("..tmp"), folder.at("..data")).unwrap();
@@ -94,7 +94,7 @@ async fn a_link_into_another_folder_is_followed() {
     fs::write(there.at("real.yaml"), "one").unwrap();
     let file = here.at("touchmark.yaml");
     symlink(there.at("real.yaml"), &file).unwrap();
-    let mut watch = Watch::new(Some(&file)).unwrap();
+    let mut watch = Watch::new(std::slice::from_ref(&file)).unwrap();
     assert_eq!(watch.folders, [here.0.clone(), there.0.clone()]);
     replace(&there.at("real.yaml"), "two");
     file_changed(&mut watch).await;
@@ -102,14 +102,14 @@ async fn a_link_into_another_folder_is_followed() {
 
 #[tokio::test]
 async fn a_hangup_is_heard_without_a_file() {
-    let mut watch = Watch::new(None).unwrap();
+    let mut watch = Watch::new(&[]).unwrap();
     kill_process(getpid(), Sent::HUP).unwrap();
     assert_eq!(tokio::time::timeout(DEADLINE, watch.changed()).await.unwrap(), Cause::Hangup);
 }
 
 #[tokio::test]
 async fn a_folder_that_is_not_there_is_an_error() {
-    let error = Watch::new(Some(Path::new("/nonexistent/touchmark.yaml"))).unwrap_err();
+    let error = Watch::new(&[PathBuf::from("/nonexistent/touchmark.yaml")]).unwrap_err();
     assert!(error.to_string().starts_with("cannot watch the configuration's folder"));
 }
 

@@ -11,11 +11,11 @@ use http_body::{Body, Frame};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::alarm::Alarm;
 use super::waker::LoopWaker;
 use crate::proxy::input::InputBody;
+use crate::proxy::transport::Transport;
 
 /// Bytes of an answer's head, and of its body read at once, at most.
 const BUF_BYTES_MAX: usize = 32 << 10;
@@ -23,7 +23,7 @@ const BUF_BYTES_MAX: usize = 32 << 10;
 /// A connection, at rest in the pool or owned by one exchange.
 pub(in crate::proxy) struct H1 {
     send: http1::SendRequest<InputBody>,
-    conn: http1::Connection<TokioIo<TcpStream>, InputBody>,
+    conn: http1::Connection<TokioIo<Transport>, InputBody>,
     waker: Arc<LoopWaker>,
     task: Waker,
     closed: bool,
@@ -39,8 +39,8 @@ impl std::fmt::Debug for H1 {
 }
 
 impl H1 {
-    pub(super) async fn handshake(socket: TcpStream, now: Instant) -> hyper::Result<Box<Self>> {
-        let (send, conn) = http1::Builder::new().max_buf_size(BUF_BYTES_MAX).handshake(TokioIo::new(socket)).await?;
+    pub(super) async fn handshake(transport: Transport, now: Instant) -> hyper::Result<Box<Self>> {
+        let (send, conn) = http1::Builder::new().max_buf_size(BUF_BYTES_MAX).handshake(TokioIo::new(transport)).await?;
         let waker = LoopWaker::new();
         let task = Waker::from(Arc::clone(&waker));
         Ok(Box::new(Self { send, conn, waker, task, closed: false, alarm: Alarm::default(), idle_since: now }))

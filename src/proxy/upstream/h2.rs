@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 
 use super::alarm::Alarm;
 use crate::proxy::input::InputBody;
 use crate::proxy::listener::LocalExec;
+use crate::proxy::transport::Transport;
 
 /// Streams at once on one connection before another is opened.
 const STREAMS_MAX: usize = 100;
@@ -50,7 +50,7 @@ impl Drop for Stream {
 }
 
 impl H2 {
-    pub(super) async fn handshake(socket: TcpStream, now: Instant) -> hyper::Result<Self> {
+    pub(super) async fn handshake(transport: Transport, now: Instant) -> hyper::Result<Self> {
         let (send, conn) = http2::Builder::new(LocalExec)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
@@ -58,7 +58,7 @@ impl H2 {
             .max_header_list_size(HEADER_BYTES_MAX)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
-            .handshake(TokioIo::new(socket))
+            .handshake(TokioIo::new(transport))
             .await?;
         tokio::task::spawn_local(async move {
             // Its streams see how it ended; nobody else needs to.

@@ -15,6 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::uri::Scheme;
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
@@ -25,16 +26,28 @@ pub(super) use h2::Stream;
 pub(super) use h1::H1;
 use h2::H2;
 
+use super::tls::UpstreamTls;
+use super::transport::Transport;
+
 /// HTTP/1.1 connections at rest in one worker's pool, per address, at most.
 const IDLE_MAX: usize = 512;
 
 /// Where a backend listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// Host name or IP address, without brackets.
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// How TLS is spoken to it; `None` in the clear.
+    pub(in crate::proxy) tls: Option<UpstreamTls>,
+}
+
+impl Address {
+    /// The scheme of its URLs.
+    pub fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
+    }
 }
 
 /// A worker's connections to one address.
@@ -93,8 +106,8 @@ impl Pool {
 
     /// A new HTTP/1.1 connection.
     pub(super) async fn connect(&self, patience: Duration, now: Instant) -> io::Result<Box<H1>> {
-        let socket = tokio::time::timeout(patience, self.dial()).await??;
-        H1::handshake(socket, now).await.map_err(io::Error::other)
+        let transport = tokio::time::timeout(patience, self.dial(false)).await??;
+        H1::handshake(transport, now).await.map_err(io::Error::other)
     }
 
     /// A place on an HTTP/2 connection.
@@ -118,7 +131,7 @@ impl Pool {
         if let Some(place) = self.place() {
             return Ok(place);
         }
-        let conn = H2::handshake(self.dial().await?, now).await.map_err(io::Error::other)?;
+        let conn = H2::handshake(self.dial(true).await?, now).await.map_err(io::Error::other)?;
         let place = conn.open();
         self.shared.borrow_mut().push(conn);
         place.ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
@@ -128,10 +141,13 @@ impl Pool {
         self.shared.borrow().iter().find_map(H2::open)
     }
 
-    async fn dial(&self) -> io::Result<TcpStream> {
+    async fn dial(&self, over_http2: bool) -> io::Result<Transport> {
         let socket = TcpStream::connect((self.address.host.as_str(), self.address.port)).await?;
         socket.set_nodelay(true)?;
-        Ok(socket)
+        match &self.address.tls {
+            None => Ok(Transport::Plain(socket)),
+            Some(tls) => tls.connect(socket, over_http2).await,
+        }
     }
 
     fn take_back(&self, mut conn: Box<H1>, now: Instant) {

@@ -8,6 +8,7 @@ pub(crate) mod http2;
 pub(crate) mod ledger;
 pub(crate) mod message;
 pub(crate) mod model_server;
+pub(crate) mod tls;
 pub(crate) mod touchmark;
 pub(crate) mod wire;
 
