@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use http::Version;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
 /// The prediction's id.
@@ -161,6 +162,21 @@ pub(super) fn expose_stamps(headers: &mut HeaderMap) {
     if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         put(headers, header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED), true);
     }
+}
+
+/// Says that the message came through here (RFC 9110, section 7.6.3), and in which version of HTTP it came.
+pub(super) fn add_via(headers: &mut HeaderMap, received: Version) {
+    let via = match received {
+        Version::HTTP_2 => "2.0 touchmark",
+        Version::HTTP_10 => "1.0 touchmark",
+        _ => "1.1 touchmark",
+    };
+    headers.append(header::VIA, HeaderValue::from_static(via));
+}
+
+/// How often a request may still be forwarded (RFC 9110, section 7.6.2); `None` where it says nothing that counts.
+pub(super) fn max_forwards(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::MAX_FORWARDS)?.to_str().ok()?.parse().ok()
 }
 
 /// Joins the crumbs that HTTP/2 may split `Cookie` into (RFC 9113, section 8.2.3).

@@ -13,6 +13,7 @@ use tower::{Layer, Service};
 
 use super::client::ClientConn;
 use super::error::ProxyError;
+use super::headers;
 use super::snapshot::Snapshot;
 use super::worker::Worker;
 use crate::protocol::{Call, grpc, recognise};
@@ -95,6 +96,9 @@ impl<S: Service<Inbound>> Service<Request<Incoming>> for Identify<S> {
 /// What RFC 9110 to 9113 and the limits forbid to forward, and hyper lets through.
 fn refuse(parts: &request::Parts, snapshot: &Snapshot) -> Option<ProxyError> {
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
+        return Some(ProxyError::MethodNotForwarded);
+    }
+    if parts.method == Method::OPTIONS && headers::max_forwards(&parts.headers) == Some(0) {
         return Some(ProxyError::MethodNotForwarded);
     }
     let target = parts.uri.path_and_query().map_or(1, |target| target.as_str().len());

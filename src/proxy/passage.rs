@@ -102,6 +102,13 @@ impl Passage {
             // Ours to answer: hyper does, when the body is asked for.
             head.remove(header::EXPECT);
         }
+        headers::add_via(head, parts.version);
+        if parts.method == Method::OPTIONS
+            && let Some(left) = headers::max_forwards(head)
+        {
+            // None left is answered here: see `identify`.
+            head.insert(header::MAX_FORWARDS, left.saturating_sub(1).into());
+        }
         let host = head.get(header::HOST).cloned();
         let host = host.or_else(|| HeaderValue::from_str(parts.uri.authority()?.as_str()).ok());
         headers::add_forwarded(head, &self.exchange.conn().names, host.as_ref(), self.snapshot.trust_forwarded);

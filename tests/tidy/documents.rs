@@ -114,6 +114,20 @@ fn every_guarantee_names_tests_that_exist() {
 }
 
 #[test]
+fn what_is_said_of_http_names_tests_that_exist() {
+    let text = read("docs/http.md").unwrap_or_default();
+    none(&missing_tests(&text, read));
+    let bare: Vec<String> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| ---") && !line.contains(".rs::"))
+        // Heads of tables.
+        .filter(|line| !["| what |", "| | clients"].iter().any(|head| line.starts_with(head)))
+        .map(|line| format!("docs/http.md: no test for {line}"))
+        .collect();
+    none(&bare);
+}
+
+#[test]
 fn a_test_that_is_not_there_is_found() {
     let there = |path: &str| (path == "src/a.rs").then(|| "fn one() {}".to_owned());
     assert!(missing_tests("`src/a.rs::one` and `b`", there).is_empty());
