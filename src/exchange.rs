@@ -174,6 +174,7 @@ pub struct Exchange<'a> {
 
 /// What the configuration wants where the ledger cannot take an entry (`ledger.on_failure`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// Answer 503.

@@ -30,6 +30,7 @@ const PORT: u16 = 9091;
 
 /// The section `admin`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "AdminConfig"))]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The address to listen on. One that is not loopback needs a token.

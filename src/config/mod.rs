@@ -9,6 +9,8 @@ mod env;
 mod files;
 mod load;
 mod node;
+#[cfg(test)]
+mod schema;
 mod validate;
 mod watch;
 
@@ -25,6 +27,7 @@ use crate::{admin, ledger, telemetry};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Config {
     /// Which deployment this is.
@@ -57,6 +60,7 @@ const DEPLOYMENT_DEFAULT: &str = "default";
 
 /// The `deployment` section: names that stand in every entry. Cannot change at run time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct DeploymentConfig {
     /// The deployment's name; `deployment:NAME`.
@@ -73,6 +77,7 @@ impl Default for DeploymentConfig {
 
 /// The `shutdown` section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ShutdownConfig {
     /// Serving on while `/readyz` already says no, so that load balancers notice before the listener closes.

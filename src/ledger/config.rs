@@ -18,6 +18,7 @@ const QUEUE_BYTES_MIN: u64 = 128 * 1024;
 
 /// What an entry waits for before the answer that it records may leave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
     /// Nothing: the entry is in a bounded queue. Survives an orderly stop.
@@ -31,6 +32,7 @@ pub enum Durability {
 
 /// The `ledger` section.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "LedgerConfig"))]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The data directory: segments are in its `ledger` folder, the lock beside that. Fixed at run time.

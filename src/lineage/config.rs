@@ -50,6 +50,7 @@ pub struct DatasetConfig {
 
 /// `run`: the training run that made a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct RunConfig {
     /// Its id; `run:ID`.
@@ -66,6 +67,7 @@ pub struct RunConfig {
 
 /// `run.code`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct CodeConfig {
     /// The repository.
@@ -78,6 +80,7 @@ pub struct CodeConfig {
 
 /// `run.environment`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct EnvironmentConfig {
     /// The container image, by digest where it is pinned: `NAME@sha256:…`.
@@ -109,17 +112,25 @@ impl DatasetConfig {
 
 /// The mapping form: the document's keys.
 #[derive(Deserialize)]
-struct Mapping {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct DatasetMapping {
+    /// The namespace of its name, such as `s3://lake`.
     #[serde(default)]
     namespace: Option<String>,
+    /// Its name.
     name: String,
+    /// Its version.
     version: String,
+    /// What it was used for.
     #[serde(default)]
     role: Role,
+    /// Where its files lie.
     #[serde(default)]
     uri: Option<String>,
+    /// The digest of its files, `sha256:` and 64 hexadecimal digits.
     #[serde(default)]
     digest: Option<String>,
+    /// How many records it has.
     #[serde(default)]
     records: Option<u64>,
 }
@@ -145,8 +156,8 @@ impl<'de> Visitor<'de> for DatasetVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<DatasetConfig, A::Error> {
-        let Mapping { namespace, name, version, role, uri, digest, records } =
-            Mapping::deserialize(MapAccessDeserializer::new(map))?;
+        let DatasetMapping { namespace, name, version, role, uri, digest, records } =
+            DatasetMapping::deserialize(MapAccessDeserializer::new(map))?;
         Ok(DatasetConfig { namespace, name, version, role, uri, digest, records })
     }
 }

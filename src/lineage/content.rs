@@ -65,6 +65,7 @@ pub struct Dataset {
 
 /// What a dataset was used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The model was fitted to it. Only these are stamped.

@@ -12,6 +12,8 @@ mod identity;
 mod resolve;
 
 pub use checks::{completeness, reproducible};
+#[cfg(test)]
+pub(crate) use config::DatasetMapping;
 pub use config::{CodeConfig, DatasetConfig, Declared, EnvironmentConfig, RunConfig};
 pub use content::{Code, Content, Dataset, Environment, Model, Reproducible, Role, Run, Source};
 pub use document::{Document, Identity};

@@ -11,6 +11,7 @@ use crate::units::Period;
 
 /// One model server, or several behind one address.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BackendConfig {
     /// The name in entries, metrics and spans; unique.
     pub name: String,
@@ -43,6 +44,7 @@ const fn weight_default() -> u32 {
 
 /// `backends[].protocol`: how a model server is spoken to, by prior knowledge; under TLS it is told so (ALPN).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum UpstreamProtocol {
     /// HTTP/1.1 for HTTP calls and HTTP/2 for gRPC.
@@ -56,6 +58,7 @@ pub enum UpstreamProtocol {
 
 /// `backends[].health`: when a backend is taken for failing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct HealthConfig {
     /// Failures in a row to connect or to answer, after which it is left out. 0 never leaves it out.
@@ -72,6 +75,7 @@ impl Default for HealthConfig {
 
 /// `backends[].models[]`: one version of one model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ModelConfig {
     /// The model's name in the lineage; `X-Model-Name`.
     pub name: String,
@@ -141,6 +145,7 @@ impl ModelConfig {
 
 /// `backends[].models[].served_as`: what the server calls a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ServedAs {
     /// Default: the model's `name`.

@@ -17,6 +17,7 @@ const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 
 /// The `proxy` section.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "ProxyConfig"))]
 #[serde(default)]
 pub struct Config {
     /// The address that clients connect to. Cannot change at run time.
@@ -72,6 +73,7 @@ impl Default for Config {
 
 /// `proxy.limits`: bounds on a single request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LimitsConfig {
     /// Bytes of a request's head, its request line and fields together. Beyond it: 431.
@@ -93,6 +95,7 @@ impl Default for LimitsConfig {
 
 /// `proxy.timeouts`: bounds on time. `0s` switches one off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct TimeoutsConfig {
     /// Reading a request's head, and an idle kept-alive connection. Beyond it the connection is closed.
@@ -134,6 +137,7 @@ impl Default for TimeoutsConfig {
 
 /// `proxy.http2`: HTTP/2 on the clients' side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Http2Config {
     /// Concurrent streams of one connection. Beyond it a client waits, or is refused with `REFUSED_STREAM`.
@@ -154,6 +158,7 @@ impl Default for Http2Config {
 /// `proxy.on_mismatch`: what is stamped when an answer names another version than declared. It is counted, logged
 /// and recorded either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnMismatch {
     /// A held answer is stamped from the entry that fits what was observed, or without version where none does.
@@ -165,6 +170,7 @@ pub enum OnMismatch {
 
 /// `proxy.forwarded`: what is done with the `Forwarded` and `X-Forwarded-*` fields that arrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ForwardedConfig {
     /// `true` appends to what arrives, and takes the caller's address from it: right behind a proxy of one's own.

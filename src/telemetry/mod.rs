@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 /// The section `telemetry`. Environment variables named `OTEL_…` override `traces`, as every OpenTelemetry SDK has it;
 /// `TOUCHMARK_LOG` overrides `log.level` with filter directives.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "TelemetryConfig"))]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Log lines.

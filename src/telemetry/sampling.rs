@@ -13,6 +13,7 @@ use super::context::Parent;
 
 /// A sampler by its OpenTelemetry name, as in `OTEL_TRACES_SAMPLER`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SamplerKind {
     /// Every trace.

@@ -25,6 +25,7 @@ const PATTERNS_MAX: usize = 256;
 /// A place in a body is, for JSON, a member's name (`model`) or an RFC 6901 pointer of one or two tokens
 /// (`/response/model`); for gRPC it is the number of a string field.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PatternConfig {
     /// What errors call the pattern; default its path.

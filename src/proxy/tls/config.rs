@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// `proxy.tls`: TLS on the clients' side. Without it clients are met in the clear.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TlsConfig {
     /// PEM file with our certificate: the leaf first, then what leads to its authority.
     pub certificate: PathBuf,
@@ -22,6 +23,7 @@ pub struct TlsConfig {
 
 /// `backends[].tls`: TLS to a model server whose URL begins with `https://`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct BackendTlsConfig {
     /// PEM file with authorities, one of which must have signed the server's certificate. Default: the system's.

@@ -29,6 +29,7 @@ const HTTP_PATH: &str = "/v1/traces";
 
 /// The section `telemetry.traces`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct TracesConfig {
     /// The collector, such as `http://localhost:4317`; none: spans are not exported, ids and propagation work all the
@@ -65,6 +66,7 @@ fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
 
 /// How spans travel, by the names of `OTEL_EXPORTER_OTLP_PROTOCOL`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Protocol {
     /// OTLP over gRPC, usually port 4317.
     #[default]

@@ -33,6 +33,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 
 /// The section `telemetry.log`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     /// How a line looks.
@@ -45,6 +46,7 @@ pub struct LogConfig {
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object a line.
@@ -56,6 +58,7 @@ pub enum LogFormat {
 
 /// Severities, and `off`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// Nothing at all.
@@ -75,6 +78,7 @@ pub enum LogLevel {
 
 /// Which predictions get a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Predictions {
     /// Those that failed: any outcome but `complete`, a status from 500, or a gRPC status that blames the server.
