@@ -10,6 +10,7 @@ mod auth;
 mod readiness;
 mod routes;
 mod server;
+mod traffic;
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ pub use auth::{Auth, Secret};
 pub use readiness::{Readiness, Reason};
 pub use routes::{Parts, Status};
 pub use server::{Handle, serve};
+pub use traffic::Traffic;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -2,17 +2,19 @@
 //!
 //! Answers are whole and small; nothing here waits. Errors are problem details (RFC 9457).
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use prometheus::TextEncoder;
 use serde::Serialize;
 
 use super::auth::Auth;
 use super::readiness::{Readiness, Reason};
+use super::traffic::{self, Traffic};
 use crate::telemetry::Metrics;
 
 /// The Prometheus text format, version 0.0.4.
@@ -20,6 +22,7 @@ const TEXT_FORMAT: HeaderValue = HeaderValue::from_static("text/plain; version=0
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD");
+const METHODS_TO_CHANGE: HeaderValue = HeaderValue::from_static("GET, HEAD, PUT");
 const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"Bearer realm="touchmark""#);
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -38,6 +41,8 @@ pub struct Parts {
     pub status: Status,
     /// What callers must show.
     pub auth: Auth,
+    /// Moved at `/api/v1/traffic`.
+    pub traffic: Arc<dyn Traffic>,
 }
 
 /// Who this process is.
@@ -63,6 +68,7 @@ impl Status {
 
 pub(super) type Answer = Response<Full<Bytes>>;
 type Handler = fn(&Parts) -> Answer;
+type Change = fn(&Parts, &[u8]) -> Answer;
 
 /// Who may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,31 +79,66 @@ pub(super) enum Access {
     Token,
 }
 
+/// Bytes of a body that is put here, at most.
+pub(super) const BODY_BYTES_MAX: usize = 16 << 10;
+
 /// Every path, GET and HEAD.
-pub(super) const ROUTES: [(&str, Access, Handler); 5] = [
+pub(super) const ROUTES: [(&str, Access, Handler); 6] = [
     ("/livez", Access::Open, livez),
     ("/readyz", Access::Open, readyz),
     ("/metrics", Access::Token, metrics),
     ("/api/v1/openapi.json", Access::Token, openapi),
     ("/api/v1/status", Access::Token, status),
+    ("/api/v1/traffic", Access::Token, traffic::get),
 ];
 
-/// Answers one request. A body, were there one, is not read.
-pub(super) fn answer<B>(parts: &Parts, request: &Request<B>) -> Answer {
+/// What can be changed, with PUT. Always with the token, where one is configured.
+pub(super) const CHANGES: [(&str, Change); 1] = [("/api/v1/traffic", traffic::put)];
+
+/// Answers one request. `body` is what a PUT brings; of all others it is not read.
+pub(super) fn answer<B>(parts: &Parts, request: &Request<B>, body: &Body) -> Answer {
     let path = request.uri().path();
+    let change = CHANGES.iter().find(|(known, _)| *known == path).map(|(_, change)| change);
     let route = ROUTES.iter().find(|(known, ..)| *known == path);
     let open = route.is_some_and(|(_, access, _)| *access == Access::Open);
     // Before anything else, so that a caller without token does not learn what is here.
     let mut answer = if !open && !parts.auth.allows(request.headers()) {
         unauthorized()
+    } else if let (&Method::PUT, Some(change)) = (request.method(), change) {
+        changed(parts, request.headers(), *change, body)
     } else if let Some((_, _, handler)) = route {
-        if [Method::GET, Method::HEAD].contains(request.method()) { handler(parts) } else { not_allowed() }
+        let read = [Method::GET, Method::HEAD].contains(request.method());
+        if read { handler(parts) } else { not_allowed(change.is_some()) }
     } else {
         problem(StatusCode::NOT_FOUND, "nothing is here; /api/v1/openapi.json says what is")
     };
     answer.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
     answer
+}
+
+/// What came with a PUT.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// Nothing was read: it is no PUT.
+    Unread,
+    /// All of it.
+    Whole(Bytes),
+    /// Longer than [`BODY_BYTES_MAX`].
+    TooLong,
+    /// It did not come in time, or broke off.
+    Broken,
+}
+
+fn changed(parts: &Parts, headers: &HeaderMap, change: Change, body: &Body) -> Answer {
+    // A page in a browser cannot send this type to another site without being asked first: no change by a forged form.
+    let is_json = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
+    match body {
+        _ if !is_json => problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send it as 'content-type: application/json'"),
+        Body::Whole(bytes) => change(parts, bytes),
+        Body::TooLong => problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 16 KiB"),
+        Body::Unread | Body::Broken => problem(StatusCode::BAD_REQUEST, "the body did not come whole"),
+    }
 }
 
 fn livez(_: &Parts) -> Answer {
@@ -156,9 +197,14 @@ fn status(parts: &Parts) -> Answer {
     )
 }
 
-fn not_allowed() -> Answer {
-    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "ask with GET or HEAD");
-    answer.headers_mut().insert(ALLOW, METHODS);
+fn not_allowed(changes: bool) -> Answer {
+    let (detail, methods) = if changes {
+        ("ask with GET or HEAD, change with PUT", METHODS_TO_CHANGE)
+    } else {
+        ("ask with GET or HEAD", METHODS)
+    };
+    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, detail);
+    answer.headers_mut().insert(ALLOW, methods);
     answer
 }
 
@@ -168,13 +214,13 @@ fn unauthorized() -> Answer {
     answer
 }
 
-fn problem(status: StatusCode, detail: &str) -> Answer {
+pub(super) fn problem(status: StatusCode, detail: &str) -> Answer {
     let title = status.canonical_reason().unwrap_or_default();
     let body = serde_json::json!({ "title": title, "status": status.as_u16(), "detail": detail });
     whole(status, PROBLEM, body.to_string())
 }
 
-fn json(status: StatusCode, body: &impl Serialize) -> Answer {
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     match serde_json::to_string(body) {
         Ok(text) => whole(status, JSON, text),
         Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be written as JSON"),

@@ -10,6 +10,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use super::AdminError;
-use super::routes::{Parts, answer};
+use super::routes::{BODY_BYTES_MAX, Body, Parts, answer};
 
 /// Connections at once; more wait in the socket's backlog.
 const CONNECTIONS_MAX: usize = 64;
@@ -117,9 +120,12 @@ async fn connection(
     mut stop: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
 ) {
-    let service = service_fn(|request| {
-        let answer = answer(&parts, &request);
-        async move { Ok::<_, Infallible>(answer) }
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let parts = Arc::clone(&parts);
+        async move {
+            let body = if request.method() == Method::PUT { read(request.body_mut()).await } else { Body::Unread };
+            Ok::<_, Infallible>(answer(&parts, &request, &body))
+        }
     });
     let mut connection = pin!(
         http1::Builder::new()
@@ -136,6 +142,15 @@ async fn connection(
     }
     connection.as_mut().graceful_shutdown();
     let _ = timeout(GRACE, connection).await;
+}
+
+/// Reads a small body.
+async fn read(body: &mut Incoming) -> Body {
+    match timeout(HEAD_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+        Ok(Ok(whole)) => Body::Whole(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Body::TooLong,
+        Ok(Err(_)) | Err(_) => Body::Broken,
+    }
 }
 
 /// Waits until the listener is told to stop, or its handle is dropped.

@@ -1,7 +1,9 @@
 //! The admin listener over real sockets, spoken to in bytes.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,6 +13,30 @@ use super::*;
 use crate::telemetry::Metrics;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Two backends.
+#[derive(Debug)]
+struct Shares(Mutex<BTreeMap<String, u32>>);
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self(Mutex::new([("a".to_owned(), 1), ("b".to_owned(), 0)].into()))
+    }
+}
+
+impl Traffic for Shares {
+    fn weights(&self) -> BTreeMap<String, u32> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn shift(&self, weights: &BTreeMap<String, u32>) -> Result<(), String> {
+        if weights.contains_key("c") {
+            return Err("no backend is called 'c'".to_owned());
+        }
+        self.0.lock().unwrap().extend(weights.clone());
+        Ok(())
+    }
+}
 
 struct Running {
     handle: Handle,
@@ -26,6 +52,7 @@ fn start(json: &str) -> Running {
         readiness: readiness.clone(),
         status: Status::new("fraud-prod", "fraud-prod-7c9d"),
         auth: Auth::load(&config).unwrap(),
+        traffic: Arc::<Shares>::default(),
     };
     Running { handle: serve(bind(&config).unwrap(), parts).unwrap(), metrics, readiness }
 }
@@ -109,6 +136,31 @@ fn errors_are_problem_details() {
     let posted = ask(&running, "POST", "/livez", "content-length: 3\r\n");
     assert_eq!((posted.status, posted.json()["title"].as_str()), (405, Some("Method Not Allowed")));
     assert!(posted.head.contains("allow: get, head"), "{}", posted.head);
+    running.handle.stop();
+}
+
+#[test]
+fn traffic_is_moved_with_put() {
+    let running = start(r#"{"token":"s3cret"}"#);
+    let token = "authorization: Bearer s3cret\r\n";
+    let put = |fields: &str, body: &str| {
+        let fields = format!("{fields}content-length: {}\r\n\r\n{body}", body.len());
+        ask(&running, "PUT", "/api/v1/traffic", &fields)
+    };
+    let json = format!("{token}content-type: application/json\r\n");
+    assert_eq!(put("content-type: application/json\r\n", "{}").status, 401);
+    assert_eq!(put(token, "{}").status, 415);
+    for wrong in ["", "{}", r#"{"weights":{"a":-1}}"#, r#"{"weights":{},"other":1}"#] {
+        assert_eq!(put(&json, wrong).status, 400, "{wrong}");
+    }
+    assert_eq!(put(&json, r#"{"weights":{"c":1}}"#).json()["detail"], "no backend is called 'c'");
+    assert_eq!(put(&json, &" ".repeat(20_000)).status, 413);
+    let moved = put(&json, r#"{"weights":{"b":9}}"#);
+    assert_eq!((moved.status, moved.body.as_str()), (200, r#"{"weights":{"a":1,"b":9}}"#));
+    assert_eq!(ask(&running, "GET", "/api/v1/traffic", token).body, moved.body);
+    let posted = ask(&running, "POST", "/api/v1/traffic", token);
+    assert_eq!(posted.status, 405);
+    assert!(posted.head.contains("allow: get, head, put"), "{}", posted.head);
     running.handle.stop();
 }
 

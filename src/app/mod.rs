@@ -9,10 +9,11 @@
 
 mod reload;
 mod run;
+mod traffic;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -104,7 +105,15 @@ impl App {
         let readiness = Readiness::default();
         probe(&readiness, &ledger, &snapshot);
         let status = admin::Status::new(&config.deployment.name, &instance);
-        let parts = admin::Parts { metrics: Metrics::clone(metrics), readiness: readiness.clone(), status, auth };
+        let weights =
+            traffic::Weights { snapshot: Arc::clone(&snapshot), ledger: Arc::clone(&ledger), moving: Mutex::default() };
+        let parts = admin::Parts {
+            metrics: Metrics::clone(metrics),
+            readiness: readiness.clone(),
+            status,
+            auth,
+            traffic: Arc::new(weights),
+        };
         let admin = admin::serve(admin_socket, parts)?;
         let data = run::DataDir::announce(&config.ledger.dir, admin.address(), listening, config.proxy.tls.is_some())
             .map_err(io_error("cannot write serve.json in the data directory"))?;

@@ -85,9 +85,24 @@ fn proxy(config: &proxy::Config, report: &mut Problems) {
         let problem = "nobody vouches for these names: name the authorities' file in proxy.tls.client_ca";
         wrong(report, "proxy.tls.client_names", problem);
     }
+    sticky(&config.sticky, report);
     // Without it a client that opens connections and says nothing would hold them for ever.
     if config.timeouts.head.limit().is_none() {
         wrong(report, "proxy.timeouts.head", "must be more than 0s: silent connections would never end");
+    }
+}
+
+fn sticky(config: &proxy::StickyConfig, report: &mut Problems) {
+    if config.header.is_some() && config.cookie.is_some() {
+        wrong(report, "proxy.sticky", "header and cookie are both set: keep one");
+    }
+    for (key, name) in [("proxy.sticky.header", &config.header), ("proxy.sticky.cookie", &config.cookie)] {
+        // Cookies' names are tokens, as those of header fields are (RFC 6265, section 4.1.1).
+        if let Some(name) = name
+            && name.parse::<http::HeaderName>().is_err()
+        {
+            wrong(report, key, format!("'{}' is no name: write letters, digits and dashes", name.escape_debug()));
+        }
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Config {
     pub http2: Http2Config,
     /// What is stamped when an answer names another version than declared.
     pub on_mismatch: OnMismatch,
+    /// Whether callers keep their backend where several serve the same model.
+    pub sticky: StickyConfig,
     /// What is done with the `Forwarded` and `X-Forwarded-*` fields that arrive.
     pub forwarded: ForwardedConfig,
     /// Further routes that are predictions, beside those of the known serving protocols.
@@ -65,6 +67,7 @@ impl Default for Config {
             half_close: true,
             http2: Http2Config::default(),
             on_mismatch: OnMismatch::default(),
+            sticky: StickyConfig::default(),
             forwarded: ForwardedConfig::default(),
             patterns: Vec::new(),
         }
@@ -166,6 +169,18 @@ pub enum OnMismatch {
     Correct,
     /// What was declared is stamped.
     Warn,
+}
+
+/// `proxy.sticky`: what a caller is known by, so that it keeps its backend. One of the two, or neither: then each call
+/// is dealt out anew. A call without it is dealt out too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct StickyConfig {
+    /// The name of a header field, such as `x-user-id`; in gRPC, of metadata.
+    pub header: Option<String>,
+    /// The name of a cookie. None is ever set here.
+    pub cookie: Option<String>,
 }
 
 /// `proxy.forwarded`: what is done with the `Forwarded` and `X-Forwarded-*` fields that arrive.

@@ -36,6 +36,7 @@ mod server;
 mod snapshot;
 mod stack;
 mod stamp;
+mod sticky;
 mod tls;
 mod transport;
 mod upstream;
@@ -43,7 +44,7 @@ mod worker;
 
 pub use admit::Admission;
 pub use backend_config::{BackendConfig, HealthConfig, ModelConfig, ServedAs, UpstreamProtocol};
-pub use config::{Config, ForwardedConfig, Http2Config, LimitsConfig, OnMismatch, TimeoutsConfig};
+pub use config::{Config, ForwardedConfig, Http2Config, LimitsConfig, OnMismatch, StickyConfig, TimeoutsConfig};
 pub use listener::Phase;
 pub use server::Server;
 pub use snapshot::{Backend, Health, Snapshot, SnapshotError};

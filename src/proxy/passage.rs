@@ -13,6 +13,7 @@ use super::client::InExchange;
 use super::headers;
 use super::identify::Inbound;
 use super::meter::Meter;
+use super::route::Deal;
 use super::snapshot::{Backend, Snapshot};
 use super::worker::Worker;
 use crate::exchange::Exchange;
@@ -88,6 +89,12 @@ impl Passage {
     /// The caller's address.
     pub(super) fn client(&self) -> IpAddr {
         self.exchange.conn().peer.ip()
+    }
+
+    /// What decides among backends: who calls, where callers keep theirs; else chance.
+    pub(super) fn deal<'a>(&self, head: &'a HeaderMap) -> Deal<'a> {
+        let key = self.snapshot.sticky.as_ref().and_then(|sticky| sticky.key(head));
+        key.map_or_else(|| Deal::Dice(self.worker.dice()), Deal::Key)
     }
 
     /// Completes a request's head for the model server: what ends here goes, who asked and in which trace comes.

@@ -101,8 +101,8 @@ async fn pass(
     if let Some(error) = refused {
         return refuse::call(passage, error);
     }
-    let dice = passage.worker.dice();
-    passage.backend = route::backend(&passage.snapshot, Wanted::default(), passage.began, dice).cloned();
+    let deal = passage.deal(&parts.headers);
+    passage.backend = route::backend(&passage.snapshot, Wanted::default(), passage.began, deal).cloned();
     passage.complete(&mut parts, None);
     let answered = match outbound(&passage, parts, input) {
         Some(outbound) => send(outbound).await,
@@ -140,7 +140,7 @@ async fn predict(
     {
         return refuse::prediction(recording, error).await;
     }
-    recording.resolve(recording.passage.began);
+    recording.resolve(&parts.headers);
     recording.passage.complete(&mut parts, Some(&recording.id_value));
     let answered = match outbound(&recording.passage, parts, input) {
         Some(outbound) => send(outbound).await,

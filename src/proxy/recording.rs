@@ -4,9 +4,9 @@
 //! panic), its drop writes the entry, counts and ends the span.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http::{HeaderValue, header, request};
+use http::{HeaderMap, HeaderValue, header, request};
 use uuid::Uuid;
 
 use super::digest::{BodyDigest, Digested};
@@ -102,10 +102,10 @@ impl Recording {
     }
 
     /// Chooses the backend and the model version by what the call states, in its path or in what was read of its body.
-    pub(super) fn resolve(&mut self, now: Instant) {
-        let dice = self.passage.worker.dice();
+    pub(super) fn resolve(&mut self, head: &HeaderMap) {
+        let (deal, began) = (self.passage.deal(head), self.passage.began);
         let snapshot = Arc::clone(&self.passage.snapshot);
-        let backend = self.with_wanted(|wanted| route::backend(&snapshot, wanted, now, dice).cloned());
+        let backend = self.with_wanted(|wanted| route::backend(&snapshot, wanted, began, deal).cloned());
         self.passage.backend = backend;
         self.resolve_model();
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::config::OnMismatch;
 use super::snapshot::{Backend, Model, Snapshot};
+use super::sticky;
 use crate::exchange::VersionSource;
 use crate::protocol::Protocol;
 
@@ -28,12 +29,11 @@ pub struct Observed<'a> {
 
 /// Chooses a backend: among those that serve the wanted model, else among all; the healthy ones by weight.
 ///
-/// `dice` is any number, evenly spread.
 pub(super) fn backend<'a>(
     snapshot: &'a Snapshot,
     wanted: Wanted<'_>,
     now: Instant,
-    dice: u32,
+    deal: Deal<'_>,
 ) -> Option<&'a Arc<Backend>> {
     if let [only] = snapshot.backends.as_slice() {
         return Some(only);
@@ -43,14 +43,39 @@ pub(super) fn backend<'a>(
     let fits = |backend: &Arc<Backend>| !any_serves || serves(backend);
     let healthy = |backend: &Arc<Backend>| fits(backend) && backend.health.is_in(now);
     // Where none is healthy, any that fits is better than none: its health may be yesterday's.
-    by_weight(&snapshot.backends, healthy, dice).or_else(|| by_weight(&snapshot.backends, fits, dice))
+    choose(&snapshot.backends, healthy, deal).or_else(|| choose(&snapshot.backends, fits, deal))
+}
+
+/// What decides among backends that fit.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Deal<'a> {
+    /// Any number, evenly spread.
+    Dice(u32),
+    /// Whose call it is: the same caller keeps its backend.
+    Key(&'a [u8]),
+}
+
+fn choose<'a>(
+    backends: &'a [Arc<Backend>],
+    fits: impl Fn(&Arc<Backend>) -> bool,
+    deal: Deal<'_>,
+) -> Option<&'a Arc<Backend>> {
+    match deal {
+        Deal::Dice(dice) => by_weight(backends, fits, dice),
+        Deal::Key(key) => {
+            let fitting = backends.iter().filter(|backend| fits(backend));
+            let lots =
+                fitting.filter_map(|backend| Some((sticky::lot(key, &backend.name, backend.weight())?, backend)));
+            lots.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, backend)| backend)
+        }
+    }
 }
 
 fn by_weight(backends: &[Arc<Backend>], fits: impl Fn(&Arc<Backend>) -> bool, dice: u32) -> Option<&Arc<Backend>> {
-    let total: u64 = backends.iter().filter(|backend| fits(backend)).map(|backend| u64::from(backend.weight)).sum();
+    let total: u64 = backends.iter().filter(|backend| fits(backend)).map(|backend| u64::from(backend.weight())).sum();
     let mut at = (u64::from(dice) * total) >> 32;
     for backend in backends.iter().filter(|backend| fits(backend)) {
-        let weight = u64::from(backend.weight);
+        let weight = u64::from(backend.weight());
         if at < weight {
             return Some(backend);
         }

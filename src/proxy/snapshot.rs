@@ -12,6 +12,7 @@ use prometheus::{Histogram, IntCounter};
 
 use super::config::{Config, OnMismatch};
 use super::route::Observed;
+use super::sticky::Sticky;
 use super::tls::{self, BackendTlsConfig, TlsError};
 use super::upstream::Address;
 use super::{BackendConfig, UpstreamProtocol};
@@ -45,6 +46,8 @@ pub struct Snapshot {
     pub retry_after: Duration,
     /// Deadlines.
     pub deadlines: Deadlines,
+    /// What a caller is known by, so that it keeps its backend.
+    pub sticky: Option<Sticky>,
     /// TLS on the clients' side.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// A hash over the files that TLS was made from.
@@ -85,8 +88,8 @@ pub struct Backend {
     pub grpc: Address,
     /// How it is spoken to.
     pub protocol: UpstreamProtocol,
-    /// Its share among the backends that fit.
-    pub weight: u32,
+    /// Its share among the backends that fit; moved by hand while it runs.
+    weight: AtomicU32,
     /// The models that it serves.
     pub models: Vec<Arc<Model>>,
     /// Whether it takes calls.
@@ -159,6 +162,7 @@ impl Snapshot {
             .map(|(at, (backend, identities))| Backend::new(at, backend, identities, metrics, &mut maker).map(Arc::new))
             .collect::<Result<_, _>>()?;
         Ok(Self {
+            sticky: Sticky::new(&config.sticky),
             tls,
             tls_files: maker.digest(),
             patterns: Patterns::compile(&config.patterns).map_err(|error| SnapshotError(error.to_string()))?,
@@ -224,11 +228,23 @@ impl Backend {
             http,
             grpc,
             protocol: config.protocol,
-            weight: config.weight,
+            weight: AtomicU32::new(config.weight),
             models,
             health: Health::new(config.health.failures, config.health.eject.0),
             upstream_duration: metrics.upstream_duration.with_label_values(&[&config.name]),
         })
+    }
+}
+
+impl Backend {
+    /// Its share among the backends that fit.
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Gives it another share, from the next call on.
+    pub fn set_weight(&self, weight: u32) {
+        self.weight.store(weight, Ordering::Relaxed);
     }
 }
 

@@ -44,3 +44,5 @@ mod telemetry;
 mod timeouts;
 /// TLS on both legs.
 mod tls;
+/// Weights, moved and kept.
+mod traffic;

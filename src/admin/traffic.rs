@@ -1,0 +1,47 @@
+//! `/api/v1/traffic`: how calls are shared among backends, shown and moved while the process runs.
+//!
+//! What a share is, and what it means to move one, is for whoever implements [`Traffic`]; here is only the form.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::routes::{Answer, Parts, json, problem};
+
+/// Moves traffic between backends.
+pub trait Traffic: Send + Sync + std::fmt::Debug {
+    /// Every backend's weight, by name.
+    fn weights(&self) -> BTreeMap<String, u32>;
+
+    /// Gives backends other weights; those that are not named keep theirs. All or nothing.
+    ///
+    /// # Errors
+    /// What is wrong, and how to mend it: a name that is no backend's, or weights that are all 0.
+    fn shift(&self, weights: &BTreeMap<String, u32>) -> Result<(), String>;
+}
+
+/// What is asked and answered.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    weights: BTreeMap<String, u32>,
+}
+
+pub(super) fn get(parts: &Parts) -> Answer {
+    json(StatusCode::OK, &Body { weights: parts.traffic.weights() })
+}
+
+pub(super) fn put(parts: &Parts, body: &[u8]) -> Answer {
+    let asked: Body = match serde_json::from_slice(body) {
+        Ok(asked) => asked,
+        Err(error) => {
+            let detail = format!(r#"{error}: send {{"weights": {{"BACKEND": 1, …}}}}"#);
+            return problem(StatusCode::BAD_REQUEST, &detail);
+        }
+    };
+    match parts.traffic.shift(&asked.weights) {
+        Ok(()) => get(parts),
+        Err(detail) => problem(StatusCode::UNPROCESSABLE_ENTITY, &detail),
+    }
+}
