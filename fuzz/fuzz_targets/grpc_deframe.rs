@@ -9,8 +9,14 @@ use touchmark::protocol::grpc::Deframer;
 use touchmark_fuzz::{call, headers, in_pieces, patterns, read_both_ways};
 
 static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| {
-    let methods = ["ModelInfer", "ModelStreamInfer"].map(|name| format!("/inference.GRPCInferenceService/{name}"));
-    methods.iter().filter_map(|path| call(path, &patterns())).collect()
+    let methods = [
+        "/inference.GRPCInferenceService/ModelInfer",
+        "/inference.GRPCInferenceService/ModelStreamInfer",
+        "/tensorflow.serving.PredictionService/Predict",
+        "/tensorflow.serving.PredictionService/MultiInference",
+        "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions",
+    ];
+    methods.map(|path| call(path, &patterns()).expect("a prediction")).into()
 });
 
 fuzz_target!(|input: &[u8]| {

@@ -23,6 +23,10 @@ mod protobuf;
 mod reader;
 mod sagemaker;
 mod sse;
+mod tfs_grpc;
+mod tfs_rest;
+mod torchserve_grpc;
+mod torchserve_rest;
 
 use std::borrow::Cow;
 
@@ -50,14 +54,32 @@ pub enum Protocol {
     Mlflow,
     /// An Amazon SageMaker inference container.
     SageMaker,
+    /// `TensorFlow` Serving and `KServe` V1 over REST.
+    TfsRest,
+    /// `TensorFlow` Serving over gRPC.
+    TfsGrpc,
+    /// `TorchServe` over REST.
+    TorchServeRest,
+    /// `TorchServe` over gRPC.
+    TorchServeGrpc,
     /// A pattern of the user's own.
     Custom,
 }
 
 impl Protocol {
     /// Every protocol, in the order of [`Protocol::index`].
-    pub const ALL: [Self; 6] =
-        [Self::OipRest, Self::OipGrpc, Self::OpenAi, Self::Mlflow, Self::SageMaker, Self::Custom];
+    pub const ALL: [Self; 10] = [
+        Self::OipRest,
+        Self::OipGrpc,
+        Self::OpenAi,
+        Self::Mlflow,
+        Self::SageMaker,
+        Self::TfsRest,
+        Self::TfsGrpc,
+        Self::TorchServeRest,
+        Self::TorchServeGrpc,
+        Self::Custom,
+    ];
 
     /// The label in ledger entries, metrics and spans.
     pub const fn as_str(self) -> &'static str {
@@ -67,6 +89,10 @@ impl Protocol {
             Self::OpenAi => "openai",
             Self::Mlflow => "mlflow",
             Self::SageMaker => "sagemaker",
+            Self::TfsRest => "tfs-rest",
+            Self::TfsGrpc => "tfs-grpc",
+            Self::TorchServeRest => "torchserve-rest",
+            Self::TorchServeGrpc => "torchserve-grpc",
             Self::Custom => "custom",
         }
     }
@@ -147,23 +173,31 @@ impl Call {
 /// The prediction that a request's head announces; `None` for health, metadata and everything else.
 ///
 /// The user's own patterns come first, since they were written with the server in mind.
+/// Predictions are `POST`s; `TorchServe`'s may be `PUT`s too.
 pub fn recognise(parts: &Parts, patterns: &Patterns) -> Option<Call> {
-    if parts.method != Method::POST {
+    if !matches!(parts.method, Method::POST | Method::PUT) {
         return None;
     }
     let raw = parts.uri.path();
-    recognise_path(Path::encoded(raw), &parts.headers, patterns)
-        .or_else(|| recognise_path(Path::plain(&path::normalise(raw)?), &parts.headers, patterns))
+    recognise_path(Path::encoded(raw), parts, patterns)
+        .or_else(|| recognise_path(Path::plain(&path::normalise(raw)?), parts, patterns))
 }
 
-fn recognise_path(path: Path<'_>, headers: &HeaderMap, patterns: &Patterns) -> Option<Call> {
+fn recognise_path(path: Path<'_>, parts: &Parts, patterns: &Patterns) -> Option<Call> {
+    if parts.method == Method::PUT {
+        return torchserve_rest::recognise(path);
+    }
     patterns
         .recognise(path)
         .or_else(|| oip_rest::recognise(path))
         .or_else(|| oip_grpc::recognise(path))
         .or_else(|| openai::recognise(path))
-        .or_else(|| sagemaker::recognise(path, headers))
+        .or_else(|| sagemaker::recognise(path, &parts.headers))
         .or_else(|| mlflow::recognise(path))
+        .or_else(|| tfs_rest::recognise(path))
+        .or_else(|| tfs_grpc::recognise(path))
+        .or_else(|| torchserve_rest::recognise(path))
+        .or_else(|| torchserve_grpc::recognise(path))
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {

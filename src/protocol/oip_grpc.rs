@@ -12,9 +12,9 @@ const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 const MODEL_STREAM_INFER: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
 
 /// `ModelInferRequest` and `ModelInferResponse` alike: `model_name = 1`, `model_version = 2`.
-const MODEL: Fields = Fields { parent: 0, model: 1, version: 2 };
+const MODEL: Fields = Fields::text(1, 2);
 /// `ModelStreamInferResponse`: `error_message = 1`, `infer_response = 2`.
-const STREAMED_MODEL: Fields = Fields { parent: 2, ..MODEL };
+const STREAMED_MODEL: Fields = Fields { parents: &[2], ..MODEL };
 
 /// The prediction that a method's path names.
 pub(super) fn recognise(path: Path<'_>) -> Option<Call> {

@@ -12,13 +12,13 @@ fn headers(list: &[(&str, &str)]) -> HeaderMap {
     list.iter().map(pair).collect()
 }
 
-fn request(method: &str, path: &str, list: &[(&str, &str)]) -> Parts {
+pub(super) fn request(method: &str, path: &str, list: &[(&str, &str)]) -> Parts {
     let mut parts = Request::builder().method(method).uri(path).body(()).unwrap().into_parts().0;
     parts.headers = headers(list);
     parts
 }
 
-fn post(path: &str) -> Option<Call> {
+pub(super) fn post(path: &str) -> Option<Call> {
     recognise(&request("POST", path, &[]), &Patterns::default())
 }
 
@@ -27,7 +27,7 @@ fn pattern(json: &str) -> Patterns {
 }
 
 /// Model, version and fingerprint that a reader finds, and that it finds them in pieces of any size.
-fn read(reader: impl Fn() -> Reader, body: &[u8]) -> [Option<String>; 3] {
+pub(super) fn read(reader: impl Fn() -> Reader, body: &[u8]) -> [Option<String>; 3] {
     let in_pieces = |size: usize| {
         let mut reader = reader();
         for chunk in body.chunks(size) {
@@ -42,17 +42,17 @@ fn read(reader: impl Fn() -> Reader, body: &[u8]) -> [Option<String>; 3] {
     whole
 }
 
-fn some(model: &str, version: &str, fingerprint: &str) -> [Option<String>; 3] {
+pub(super) fn some(model: &str, version: &str, fingerprint: &str) -> [Option<String>; 3] {
     [model, version, fingerprint].map(|text| (!text.is_empty()).then(|| text.to_owned()))
 }
 
-fn answer(path: &str, list: &[(&str, &str)], body: &[u8]) -> [Option<String>; 3] {
+pub(super) fn answer(path: &str, list: &[(&str, &str)], body: &[u8]) -> [Option<String>; 3] {
     let call = post(path).unwrap();
     read(|| call.answer_reader(&headers(list)), body)
 }
 
 /// A gRPC message with its prefix.
-fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
+pub(super) fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
     let mut framed = vec![flag];
     framed.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
     framed.extend_from_slice(message);
@@ -183,7 +183,21 @@ fn sagemaker_is_told_apart_by_its_headers() {
 #[test]
 fn the_vocabulary_is_fixed() {
     let labels = Protocol::ALL.map(Protocol::as_str);
-    assert_eq!(labels, ["oip-rest", "oip-grpc", "openai", "mlflow", "sagemaker", "custom"]);
+    assert_eq!(
+        labels,
+        [
+            "oip-rest",
+            "oip-grpc",
+            "openai",
+            "mlflow",
+            "sagemaker",
+            "tfs-rest",
+            "tfs-grpc",
+            "torchserve-rest",
+            "torchserve-grpc",
+            "custom"
+        ]
+    );
     assert!(Protocol::ALL.iter().enumerate().all(|(index, protocol)| protocol.index() == index));
     let operation = |path| post(path).unwrap().operation;
     assert_eq!(operation(CHAT), Some("chat"));
@@ -377,6 +391,7 @@ fn hostile() -> impl Strategy<Value = Vec<u8>> {
         b"\x00\x00\x00\x00\x07",
         b"\x0a\x03abc",
         b"\x12\x05",
+        b"\x12\x02\x08\x07",
         b"\xff\xff\xff\xff",
     ]);
     let word = prop_oneof![3 => words.prop_map(<[u8]>::to_vec), 1 => prop::collection::vec(any::<u8>(), 0..8)];
@@ -387,7 +402,10 @@ proptest! {
     #[test]
     fn what_is_learnt_does_not_depend_on_the_chunking(
         body in hostile(), sizes in prop::collection::vec(1_usize..12, 1..6), stream: bool,
-        path in prop::sample::select(vec![INFER, CHAT, "/v1/responses", MODEL_INFER, MODEL_STREAM_INFER]),
+        path in prop::sample::select(vec![
+            INFER, CHAT, "/v1/responses", MODEL_INFER, MODEL_STREAM_INFER,
+            "/tensorflow.serving.PredictionService/Predict", "/tensorflow.serving.PredictionService/MultiInference",
+        ]),
     ) {
         let call = post(path).unwrap();
         let list = headers(if stream { SSE } else { JSON });
@@ -413,7 +431,7 @@ proptest! {
     }
 
     #[test]
-    fn any_path_is_recognised_or_not(path in "(/|%2F|%|v2|models|versions|infer|\\.|[a-z%0-9:]{0,4}){0,12}") {
+    fn any_path_is_recognised_or_not(path in "(/|%2F|%|v1|v2|models|versions|labels|infer|:predict|predictions|\\.|[a-z%0-9:]{0,4}){0,12}") {
         let Ok(uri) = format!("/{path}").parse::<http::Uri>() else { return Ok(()) };
         let mut parts = request("POST", "/", &[]);
         parts.uri = uri;

@@ -24,6 +24,8 @@ mod http2;
 mod lifecycle;
 /// Every limit is met.
 mod limits;
+/// `TensorFlow` Serving and `TorchServe`.
+mod protocols;
 /// The ledger behind it all, and its failures.
 mod recording;
 /// Which backend, which model.

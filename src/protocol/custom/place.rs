@@ -24,11 +24,8 @@ pub(super) fn rule(grpc: bool, model: Option<&str>, version: Option<&str>) -> Re
     }
     if grpc {
         let field = |place: Option<&str>| place.map_or(Some(0), field_number);
-        return Ok(Rule::Grpc(Fields {
-            parent: 0,
-            model: field(model).ok_or((true, NO_FIELD))?,
-            version: field(version).ok_or((false, NO_FIELD))?,
-        }));
+        let (model, version) = (field(model).ok_or((true, NO_FIELD))?, field(version).ok_or((false, NO_FIELD))?);
+        return Ok(Rule::Grpc(Fields::text(model, version)));
     }
     let place = |place: Option<&str>| place.map(member).transpose();
     let (model, version) = (place(model).map_err(|problem| (true, problem))?, place(version).map_err(|p| (false, p))?);

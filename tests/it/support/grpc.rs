@@ -22,7 +22,7 @@ pub(crate) fn streamed(response: &[u8]) -> Vec<u8> {
 }
 
 /// A length-delimited field; absent where empty, as proto3 has it.
-fn field(number: u8, value: &[u8]) -> Vec<u8> {
+pub(crate) fn field(number: u8, value: &[u8]) -> Vec<u8> {
     if value.is_empty() {
         return Vec::new();
     }
