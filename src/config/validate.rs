@@ -151,7 +151,7 @@ fn backend_tls(backend_key: &str, backend: &BackendConfig, report: &mut Problems
 
 fn models(backend_key: &str, backend: &BackendConfig, report: &mut Problems) {
     let mut defaults = 0;
-    let mut served = HashSet::new();
+    let (mut served, mut labels) = (HashSet::new(), HashSet::new());
     for (index, model) in backend.models.iter().enumerate() {
         let key = format!("{backend_key}.models[{index}]");
         defaults += usize::from(model.default);
@@ -165,6 +165,12 @@ fn models(backend_key: &str, backend: &BackendConfig, report: &mut Problems) {
                 model.served_name()
             );
             wrong(report, format!("{key}.served_as"), problem);
+        }
+        for label in model.served_labels() {
+            if !labels.insert((model.served_name(), label)) {
+                let problem = format!("'{label}' stands for another entry of this model already");
+                wrong(report, format!("{key}.served_as.labels"), problem);
+            }
         }
         if let Some(decision) = &model.decision
             && !is_pointer(decision)

@@ -140,7 +140,7 @@ impl Version {
 
     /// The backend at an address, with everything that is known of the model behind it.
     pub(super) fn backend(&self, address: SocketAddr, program: Option<&str>) -> BackendConfig {
-        let served = ServedAs { name: None, version: Some(self.plan.served_version.to_owned()) };
+        let served = ServedAs { version: Some(self.plan.served_version.to_owned()), ..ServedAs::default() };
         let model = ModelConfig {
             served_as: Some(served),
             decision: Some(DECISION.to_owned()),

@@ -127,6 +127,8 @@ pub struct Call {
     pub model: Option<String>,
     /// The version that the path names, in the server's numbering, percent-decoded, at most [`VALUE_BYTES_MAX`] bytes.
     pub version: Option<String>,
+    /// The label that the path names instead, such as `stable`: it stands for a version that the call does not say.
+    pub label: Option<String>,
     /// `gen_ai.operation.name` of OpenAI-style calls.
     pub operation: Option<&'static str>,
     request: Rule,
@@ -136,7 +138,8 @@ pub struct Call {
 impl Call {
     /// A call whose head names nothing.
     fn new(protocol: Protocol, shape: Shape, route: impl Into<Cow<'static, str>>, request: Rule, answer: Rule) -> Self {
-        Self { protocol, shape, route: route.into(), model: None, version: None, operation: None, request, answer }
+        let (model, version, label) = (None, None, None);
+        Self { protocol, shape, route: route.into(), model, version, label, operation: None, request, answer }
     }
 
     /// A reader for the request's body as it stands on the wire (for gRPC with its prefixes), given the request's

@@ -1,7 +1,7 @@
 //! `TensorFlow` Serving over REST, and V1 of `KServe`'s data plane, which took its paths over and added `explain`.
 //!
 //! The path names the model and perhaps a version; the answers name neither. A label (`/labels/stable`) is no version:
-//! it moves, and which version it stood for is not said. `TensorFlow` Serving reads these paths without regard to
+//! it moves, and which version it stood for is not said; `served_as.labels` may. `TensorFlow` Serving reads these paths without regard to
 //! case (`http_rest_api_util.cc`), so they are recognised so.
 
 use super::path::Path;
@@ -53,18 +53,15 @@ pub(super) fn recognise(path: Path<'_>) -> Option<Call> {
     }
     let (subject, operation) = rest.rsplit_once(':')?;
     let (_, [bare, versioned, labelled]) = OPERATIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(operation))?;
-    let (model, version, route) = match qualified(subject) {
-        Some((model, Qualifier::Version, version)) => (path.name(model)?, Some(path.name(version)?), versioned),
-        Some((model, Qualifier::Label, label)) => {
-            path.name(label)?;
-            (path.name(model)?, None, labelled)
-        }
+    let (model, version, label, route) = match qualified(subject) {
+        Some((model, Qualifier::Version, version)) => (path.name(model)?, Some(path.name(version)?), None, versioned),
+        Some((model, Qualifier::Label, label)) => (path.name(model)?, None, Some(path.name(label)?), labelled),
         // An empty version or label, which cleaning up has taken away.
         None if subject.rsplit_once('/').is_some_and(|(_, last)| Qualifier::named(last).is_some()) => return None,
-        None => (path.name(subject)?, None, bare),
+        None => (path.name(subject)?, None, None, bare),
     };
     let call = Call::new(Protocol::TfsRest, Shape::Http, *route, Rule::Nothing, Rule::Nothing);
-    Some(Call { model: Some(model), version, ..call })
+    Some(Call { model: Some(model), version, label, ..call })
 }
 
 /// What follows a model's name.

@@ -125,6 +125,11 @@ impl ModelConfig {
         self.served_as.as_ref().and_then(|served| served.name.as_deref()).unwrap_or(&self.name)
     }
 
+    /// The labels that the server has for it.
+    pub fn served_labels(&self) -> &[String] {
+        self.served_as.as_ref().map_or(&[], |served| &served.labels)
+    }
+
     /// The version that the server knows it by; `None` fits any.
     pub fn served_version(&self) -> Option<&str> {
         self.served_as.as_ref().and_then(|served| served.version.as_deref())
@@ -152,4 +157,6 @@ pub struct ServedAs {
     pub name: Option<String>,
     /// Default: any.
     pub version: Option<String>,
+    /// Labels that stand for it, where calls name one in place of a version, as `TensorFlow` Serving lets them.
+    pub labels: Vec<String>,
 }

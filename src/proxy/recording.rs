@@ -306,7 +306,7 @@ impl Recording {
         let asked = input.digest().map(BodyDigest::reader);
         let model = self.call.model.as_deref().or_else(|| asked.and_then(Reader::model));
         let version = self.call.version.as_deref().or_else(|| asked.and_then(Reader::version));
-        use_it(Wanted { model, version })
+        use_it(Wanted { model, version, label: self.call.label.as_deref() })
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Wanted<'a> {
     pub model: Option<&'a str>,
     /// The server's version of it.
     pub version: Option<&'a str>,
+    /// The server's label for it, in place of a version.
+    pub label: Option<&'a str>,
 }
 
 /// What an answer says of the model that gave it.
@@ -99,6 +101,12 @@ fn find<'a>(backend: &'a Backend, wanted: Wanted<'_>) -> Option<&'a Arc<Model>> 
         };
     };
     let named = || backend.models.iter().filter(move |model| model.served_name == name);
+    if let Some(label) = wanted.label {
+        let labelled = named().find(|model| model.served_labels.iter().any(|served| served == label));
+        // Where only one version is declared, and as whichever the server has, every label stands for it.
+        let only = || named().next().filter(|model| model.served_version.is_none() && named().nth(1).is_none());
+        return labelled.or_else(only);
+    }
     let fits = |model: &&Arc<Model>| match (wanted.version, model.served_version.as_deref()) {
         (Some(wanted), Some(served)) => wanted == served,
         (_, None) => true,

@@ -109,6 +109,8 @@ pub struct Model {
     pub served_name: String,
     /// The server's version for it; `None` fits any.
     pub served_version: Option<String>,
+    /// The server's labels for it.
+    pub served_labels: Vec<String>,
     /// Whether calls that name no model are its.
     pub is_default: bool,
     /// JSON pointer to the decision in a held answer.
@@ -284,6 +286,7 @@ impl Model {
             },
             served_name: config.served_name().to_owned(),
             served_version: config.served_version().map(str::to_owned),
+            served_labels: config.served_labels().to_vec(),
             is_default: config.default,
             decision: config.decision.clone(),
             // An unknown dataset is an empty label, which in Prometheus is the same as none.

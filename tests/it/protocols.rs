@@ -13,8 +13,27 @@ fn models() -> Value {
     json!([
         {"name": "fraud", "version": "v1.2.3", "datasets": ["transactions@v2.0"], "served_as": {"version": "300"},
             "default": true},
-        {"name": "fraud", "version": "v2.0.0", "datasets": ["transactions@v3.0"], "served_as": {"version": "301"}},
+        {"name": "fraud", "version": "v2.0.0", "datasets": ["transactions@v3.0"],
+            "served_as": {"version": "301", "labels": ["canary"]}},
     ])
+}
+
+#[tokio::test]
+async fn a_label_is_the_version_that_it_is_declared_for_or_none() {
+    let model = ModelServer::answering(ok(r#"{"predictions":[0.25]}"#)).await;
+    let touchmark = Setup::with_models(&model, &models()).start();
+    let answer = touchmark.call(post("/v1/models/fraud/labels/canary:predict", INPUT)).await;
+    assert_eq!(answer.head.one("x-model-version"), "v2.0.0");
+    let answer = touchmark.call(post("/v1/models/fraud/labels/stable:predict", INPUT)).await;
+    assert!(answer.head.lacks("x-model-version"), "which version it stands for nobody has said");
+    let entries = touchmark.predictions(2).await;
+    assert_eq!(entries[0].text("/version"), Some("v2.0.0"));
+    assert_eq!(entries[0].text("/route"), Some("/v1/models/{model}/labels/{label}:predict"));
+    assert_eq!((entries[1].text("/model"), entries[1].text("/version")), (Some("fraud"), None));
+    // Where but one is declared, as whichever the server has, it is that.
+    let touchmark = Touchmark::before(&model);
+    let answer = touchmark.call(post("/v1/models/fraud/labels/stable:predict", INPUT)).await;
+    assert_eq!(answer.head.one("x-model-version"), "v1.2.3");
 }
 
 /// `ModelSpec` with a name and, where it is not 0, a version.
@@ -52,7 +71,6 @@ async fn tensorflow_serving_over_rest() {
     let calls = [
         ("/v1/models/fraud/versions/301:predict", "/v1/models/{model}/versions/{version}:predict", Some("301")),
         ("/v1/models/fraud:classify", "/v1/models/{model}:classify", None),
-        ("/v1/models/fraud/labels/301:regress", "/v1/models/{model}/labels/{label}:regress", None),
         ("/v1/models/fraud:explain", "/v1/models/{model}:explain", None),
         ("/V1/models/fraud/versions/301:Predict", "/v1/models/{model}/versions/{version}:predict", Some("301")),
         ("/v1/models/%66raud%3Apredict", "/v1/models/{model}:predict", None),
