@@ -87,6 +87,16 @@ class Traffic(threading.Thread):
         self.address, self.models, self.over, self.failed = address, ["fraud", "pricing"], threading.Event(), []
 
     def run(self):
+        try:
+            self.call()
+        except (OSError, http.client.HTTPException) as error:
+            self.failed.append(("all", error))
+
+    def stop(self):
+        self.over.set()
+        self.join()
+
+    def call(self):
         connection = http.client.HTTPConnection(self.address, timeout=10)
         while not self.over.wait(0.05):
             for model in list(self.models):
@@ -263,7 +273,7 @@ def main(binary, promtool, prometheus):
         where = json.loads(until("Touchmark starts", lambda: announced.exists() and announced.read_text()))
         traffic = Traffic(where["listen"].removeprefix("http://"))
         traffic.start()
-        stack.callback(traffic.over.set)
+        stack.callback(traffic.stop)
 
         until("a prediction was counted", lambda: "touchmark_predictions_total{" in (get(f"{where['admin']}/metrics") or ""))
         check_lint(promtool, get(f"{where['admin']}/metrics"))
