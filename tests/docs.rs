@@ -19,7 +19,8 @@ use machine::Machine;
 /// What commands of blocks that are not run begin with.
 const ELSEWHERE: [&str; 4] = ["bash .ci/run", "cargo ", "docker ", "kubectl "];
 /// Documents with commands. The others must have none.
-const RUN: [&str; 4] = ["README.md", "docs/configuration.md", "docs/guarantees.md", "docs/operations.md"];
+const RUN: [&str; 5] =
+    ["README.md", "docs/configuration.md", "docs/guarantees.md", "docs/operations.md", "docs/runbook.md"];
 
 fn read(document: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).expect(document)
@@ -61,6 +62,11 @@ fn the_readme() {
 #[test]
 fn the_operators_page() {
     run("docs/operations.md");
+}
+
+#[test]
+fn the_runbook() {
+    run("docs/runbook.md");
 }
 
 #[test]

@@ -218,7 +218,8 @@ impl Recording {
         metrics.duration.observe(duration.as_secs_f64());
         let own = duration.saturating_sub(passage.meter.waited());
         passage.worker.shared.metrics.overhead.observe(own.as_secs_f64());
-        if self.model.is_none() {
+        // One that was refused before anybody looked for its model is no riddle.
+        if self.model.is_none() && passage.backend.is_some() {
             passage.worker.shared.metrics.unresolved_predictions.inc();
         }
     }
