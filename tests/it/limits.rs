@@ -61,6 +61,7 @@ async fn a_body_that_is_announced_too_long() {
     entries[1].ended("rejected", 413);
     assert_eq!(entries[1].text("/input/hash"), None, "it was not read");
     assert_eq!(model.received().requests.len(), 1);
+    assert_eq!(sum(&touchmark.metrics, "unresolved_predictions_total", &[]), 0, "nobody looked for its model");
 }
 
 #[tokio::test]
