@@ -31,7 +31,7 @@ use clap::Parser as _;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use args::Args;
-use peer::{Kind, NGINX};
+use peer::Kind;
 use report::Report;
 
 /// The cores that are used.
@@ -76,13 +76,16 @@ fn main() -> anyhow::Result<()> {
 
 /// The peers that can be measured here.
 fn present(asked: &[Kind]) -> anyhow::Result<Vec<Kind>> {
-    let nginx = Path::new(NGINX).exists();
-    let is_nginx = |kind: &Kind| matches!(kind, Kind::Nginx | Kind::NginxLog);
-    if !nginx && asked.iter().any(is_nginx) {
-        note(&format!("{NGINX} is missing, so nothing is compared with it: apt-get install nginx-light"))?;
+    let missing = |kind: &Kind| kind.needs().filter(|(program, _)| !Path::new(program).exists());
+    let mut told = Vec::new();
+    for (program, package) in asked.iter().filter_map(missing) {
+        if !told.contains(&program) {
+            note(&format!("{program} is missing, so nothing is compared with it: apt-get install {package}"))?;
+            told.push(program);
+        }
     }
     // In the order of Kind::ALL, each once.
-    Ok(Kind::ALL.into_iter().filter(|kind| asked.contains(kind) && (nginx || !is_nginx(kind))).collect())
+    Ok(Kind::ALL.into_iter().filter(|kind| asked.contains(kind) && missing(kind).is_none()).collect())
 }
 
 /// Puts this process and all its children before everything else on their cores. The kernel still leaves others a

@@ -1,4 +1,4 @@
-//! Who is measured: the backend itself, nginx, and Touchmark in each durability mode, each with its configuration.
+//! Who is measured: the backend itself, nginx, `HAProxy`, and Touchmark in each durability mode, each with its configuration.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -14,6 +14,8 @@ use crate::process::Process;
 
 /// Where Debian's `nginx` and `nginx-light` put it.
 pub(crate) const NGINX: &str = "/usr/sbin/nginx";
+/// Where Debian's `haproxy` puts it.
+pub(crate) const HAPROXY: &str = "/usr/sbin/haproxy";
 /// What Touchmark puts on every answer here.
 const STAMPS: &[&str] =
     &["x-lineage-trace-id", "x-model-name", "x-model-version", "x-dataset-version", "x-reproducible"];
@@ -27,6 +29,8 @@ pub(crate) enum Kind {
     Nginx,
     /// nginx with its access log.
     NginxLog,
+    /// `HAProxy` without log.
+    Haproxy,
     /// Touchmark, `ledger.durability: queue`.
     Queue,
     /// Touchmark, `ledger.durability: write`.
@@ -36,13 +40,15 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] = [Self::Direct, Self::Nginx, Self::NginxLog, Self::Queue, Self::Write, Self::Sync];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Direct, Self::Nginx, Self::NginxLog, Self::Haproxy, Self::Queue, Self::Write, Self::Sync];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Nginx => "nginx",
             Self::NginxLog => "nginx + access log",
+            Self::Haproxy => "HAProxy",
             Self::Queue => "touchmark queue",
             Self::Write => "touchmark write",
             Self::Sync => "touchmark sync",
@@ -55,7 +61,16 @@ impl Kind {
             Self::Queue => Some("queue"),
             Self::Write => Some("write"),
             Self::Sync => Some("sync"),
-            Self::Direct | Self::Nginx | Self::NginxLog => None,
+            Self::Direct | Self::Nginx | Self::NginxLog | Self::Haproxy => None,
+        }
+    }
+
+    /// The program that it needs, where that is not ours, and the package that has it.
+    pub(crate) const fn needs(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Nginx | Self::NginxLog => Some((NGINX, "nginx-light")),
+            Self::Haproxy => Some((HAPROXY, "haproxy")),
+            Self::Direct | Self::Queue | Self::Write | Self::Sync => None,
         }
     }
 }
@@ -113,6 +128,7 @@ pub(crate) fn start(kind: Kind, folder: &str, stage: Stage<'_>) -> anyhow::Resul
             Ok(Peer { kind, address: stage.backend, process: None, admin: None, recorded: 0, sent: 0 })
         }
         (_, Some(durability)) => start_touchmark(kind, durability, dir, stage),
+        (Kind::Haproxy, _) => start_haproxy(dir, stage),
         _ => start_nginx(kind, dir, stage),
     }
 }
@@ -160,6 +176,41 @@ http {{
         }}
     }}
 }}
+"
+    )
+}
+
+fn start_haproxy(dir: &Path, stage: Stage<'_>) -> anyhow::Result<Peer> {
+    let address = free_address()?;
+    let file = dir.join("haproxy.cfg");
+    fs::write(&file, haproxy_cfg(address, stage.backend))?;
+    let args = ["-db", "-f", &file.display().to_string()];
+    let mut process = Process::start("haproxy", stage.core, Path::new(HAPROXY), &args, &dir.join("output"))?;
+    process.ready(|| TcpStream::connect(address).is_ok()).with_context(|| said(dir, "output"))?;
+    Ok(Peer { kind: Kind::Haproxy, address, process: Some(process), admin: None, recorded: 0, sent: 0 })
+}
+
+/// `HAProxy` with one thread, connections to the backend kept and shared.
+fn haproxy_cfg(listen: SocketAddr, backend: SocketAddr) -> String {
+    format!(
+        "global
+    nbthread 1
+    maxconn 4096
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    option http-keep-alive
+    http-reuse always
+frontend models
+    bind {listen}
+    default_backend model
+    http-after-response set-header X-Model-Name fraud
+    http-after-response set-header X-Model-Version v1.2.3
+    http-after-response set-header X-Dataset-Version v2.0
+backend model
+    server one {backend}
 "
     )
 }
