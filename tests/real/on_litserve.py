@@ -96,7 +96,7 @@ def events(server, touchmark):
     words = [event.choices[0].delta.content for event in through]
     check(f"{what}: an event each, and the last", words == [f"{word} " for word in text.split()] + [None], words)
     # The client leaves at `[DONE]`, which is before the answer's end.
-    touchmark.wait_for(lambda: touchmark.audit("find", "--prediction", prediction))
+    touchmark.wait_for(lambda: touchmark.audit("find", "--input-hash", sha256(sent[-1])))
     Model(CHAT).one_entry(what, touchmark, sent[-1], None, id=prediction, protocol="openai")
     begun = [entry["id"] for entry in touchmark.audit("find", "--kind", "begin")]
     check(f"{what}: it was recorded before its head", prediction in begun, begun)
