@@ -1,6 +1,7 @@
-"""MLServer with a small model, and Touchmark before it: started, waited for, stopped. Loopback only."""
+"""Model servers with small models: started, waited for, stopped. Loopback only."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -11,10 +12,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-# Seconds that a server may take to start, and to stop.
+# Seconds that a server may take to start, or to come to what is waited for, and to stop.
 START, STOP = 90, 30
+# Seconds that the children of a server that has ended may take to follow it.
+FOLLOW = 5
 # Seconds between two looks.
 STEP = 0.1
+# Where the servers' programs are, and what they serve.
+PROGRAMS, HERE = Path(sys.executable).parent, Path(__file__).parent
 
 
 def free_ports(count):
@@ -27,14 +32,16 @@ def free_ports(count):
 
 
 class Process:
-    """A process of ours with a log, ended by its id at the end of the block."""
+    """A process of ours with a log, ended by its id at the end of the block, and its children with it."""
 
     def __init__(self, name, folder, command, env=None):
         self.name = name
         self.path = folder / f"{name}.log"
         with self.path.open("wb") as log:
             streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-            self.process = subprocess.Popen(command, cwd=folder, env={**os.environ, **(env or {})}, **streams)
+            env = {**os.environ, **(env or {})}
+            # A session of its own: its id is that of all its children, too.
+            self.process = subprocess.Popen(command, cwd=folder, env=env, start_new_session=True, **streams)
 
     def __enter__(self):
         try:
@@ -51,7 +58,7 @@ class Process:
         deadline = time.monotonic() + START
         while not ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{self.name} did not start:\n{self.log()}")
+                raise SystemExit(f"{self.name} did not come to it:\n{self.log()}")
             time.sleep(STEP)
 
     def stop(self):
@@ -63,7 +70,18 @@ class Process:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        self.end_children()
         return self.process.returncode
+
+    def end_children(self):
+        deadline = time.monotonic() + FOLLOW
+        try:
+            while time.monotonic() < deadline:
+                os.killpg(self.process.pid, 0)
+                time.sleep(STEP)
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # All are gone.
 
     def log(self):
         return self.path.read_text(errors="replace")
@@ -110,62 +128,41 @@ class MLServer(Process):
             )
         )
         self.http, self.grpc = f"127.0.0.1:{http}", f"127.0.0.1:{grpc}"
-        command = [Path(sys.executable).parent / "mlserver", "start", folder / "models"]
+        command = [PROGRAMS / "mlserver", "start", folder / "models"]
         super().__init__("mlserver", folder, command)
 
     def wait_until_ready(self):
         self.wait_for(lambda: answers(f"http://{self.http}/v2/models/iris/ready"))
 
 
-class Touchmark(Process):
-    """`touchmark serve` before it, on ports that the system chooses."""
+class LitServe(Process):
+    """LitServe with `litserve_app.py`."""
 
-    def __init__(self, binary, folder, server):
-        self.binary, self.data = binary, folder / "data"
-        config = {
-            "deployment": {"name": "real"},
-            "proxy": {"listen": "127.0.0.1:0"},
-            "admin": {"listen": "127.0.0.1:0"},
-            "ledger": {"dir": str(self.data)},
-            "backends": [
-                {
-                    "name": "mlserver",
-                    "url": f"http://{server.http}",
-                    "grpc_url": f"http://{server.grpc}",
-                    "models": [
-                        {
-                            "name": "iris",
-                            "version": "v1.2.3",
-                            "served_as": {"name": "iris", "version": "v1"},
-                            "datasets": ["iris@1936"],
-                            "decision": "/outputs/0/data/0",
-                        }
-                    ],
-                }
-            ],
-        }
-        # JSON is YAML.
-        (folder / "touchmark.yaml").write_text(json.dumps(config, indent=2))
-        super().__init__("touchmark", folder, [binary, "serve", "--config", folder / "touchmark.yaml"])
+    def __init__(self, folder):
+        (port,) = free_ports(1)
+        self.http = f"127.0.0.1:{port}"
+        super().__init__("litserve", folder, [sys.executable, HERE / "litserve_app.py", str(port)])
 
     def wait_until_ready(self):
-        said = self.data / "serve.json"
-        self.wait_for(said.exists)
-        addresses = json.loads(said.read_text())
-        self.listen, self.admin = (addresses[key].removeprefix("http://") for key in ("listen", "admin"))
-        self.wait_for(lambda: answers(f"http://{self.admin}/readyz"))
+        self.wait_for(lambda: answers(f"http://{self.http}/health"))
 
-    def audit(self, *arguments):
-        """What `touchmark audit … --json` gives; nothing found is no failure."""
-        command = [self.binary, "audit", *arguments, "--json", "--data", self.data]
-        found = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        if found.returncode not in (0, 1):
-            raise SystemExit(f"{command}: {found.stderr}")
-        return [json.loads(line) for line in found.stdout.splitlines()]
 
-    def metrics(self):
-        """Series and values."""
-        with urllib.request.urlopen(f"http://{self.admin}/metrics", timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
-        series = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-        return [(name, float(value)) for name, value in series]
+class MLflow(Process):
+    """`mlflow models serve` with `mlflow_model.py`, saved as MLflow saves models."""
+
+    def __init__(self, folder):
+        import mlflow.pyfunc
+
+        # It would say that a model without an example has no signature.
+        logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)
+        # No requirements: MLflow would load the model in a process of its own to find some.
+        mlflow.pyfunc.save_model(folder / "sum", python_model=HERE / "mlflow_model.py", pip_requirements=[])
+        (port,) = free_ports(1)
+        self.http = f"127.0.0.1:{port}"
+        command = [PROGRAMS / "mlflow", "models", "serve", "-m", folder / "sum", "--env-manager", "local"]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        # It starts uvicorn by its name.
+        super().__init__("mlflow", folder, command, {"PATH": f"{PROGRAMS}:{os.environ['PATH']}"})
+
+    def wait_until_ready(self):
+        self.wait_for(lambda: answers(f"http://{self.http}/ping"))
