@@ -79,7 +79,8 @@ impl Default for Config {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LimitsConfig {
-    /// Bytes of a request's head, its request line and fields together. Beyond it: 431.
+    /// Bytes of a request's head, its request line and fields together. Beyond it: 431. The buffers of HTTP/1.1
+    /// connections grow as large, so that it bounds memory too.
     pub head: Size,
     /// Fields of a request's head. Beyond it: 431.
     pub headers: usize,
@@ -92,7 +93,7 @@ pub struct LimitsConfig {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { head: Size(32 << 10), headers: 100, uri: Size(8 << 10), body: Size(1 << 30) }
+        Self { head: Size(16 << 10), headers: 100, uri: Size(8 << 10), body: Size(1 << 30) }
     }
 }
 
