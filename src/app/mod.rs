@@ -13,7 +13,7 @@ mod traffic;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -81,6 +81,7 @@ pub struct App {
     readiness: Readiness,
     shared: Shared,
     ledger: Arc<Ledger>,
+    weights: Arc<traffic::Weights>,
     data: run::DataDir,
 }
 
@@ -105,14 +106,13 @@ impl App {
         let readiness = Readiness::default();
         probe(&readiness, &ledger, &snapshot);
         let status = admin::Status::new(&config.deployment.name, &instance);
-        let weights =
-            traffic::Weights { snapshot: Arc::clone(&snapshot), ledger: Arc::clone(&ledger), moving: Mutex::default() };
+        let weights = Arc::new(traffic::Weights::new(&snapshot, &ledger));
         let parts = admin::Parts {
             metrics: Metrics::clone(metrics),
             readiness: readiness.clone(),
             status,
             auth,
-            traffic: Arc::new(weights),
+            traffic: Arc::clone(&weights) as _,
         };
         let admin = admin::serve(admin_socket, parts)?;
         let data = run::DataDir::announce(&config.ledger.dir, admin.address(), listening, config.proxy.tls.is_some())
@@ -130,7 +130,7 @@ impl App {
             Server::start(&config.proxy, &socket, &shared).map_err(io_error("cannot start the proxy's threads"))?;
         tracing::info!(listen = %listening, admin = %admin.address(), ledger = %config.ledger.dir.display(),
             deployment = %config.deployment.name, instance = %instance, "serving");
-        Ok(Self { config, listen: listening, server, admin, readiness, shared, ledger, data })
+        Ok(Self { config, listen: listening, server, admin, readiness, shared, ledger, weights, data })
     }
 
     /// Where predictions are served.

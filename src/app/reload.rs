@@ -23,11 +23,7 @@ pub enum ReloadError {
 impl App {
     /// Loads the configuration again and takes it over. A bad one is logged and counted, and the old one stays.
     pub fn reload(&mut self, source: &Source) -> Result<(), ReloadError> {
-        let result = config::reload(source, &self.config).map_err(ReloadError::from).and_then(|new| match new {
-            None if self.tls_has_changed()? => Ok(self.take_over(self.config.clone()).map(|()| "applied")?),
-            None => Ok("unchanged"),
-            Some(config) => Ok(self.take_over(config).map(|()| "applied")?),
-        });
+        let result = self.load(source);
         let label = *result.as_ref().unwrap_or(&"refused");
         self.shared.metrics.config_reloads.with_label_values(&[label]).inc();
         match &result {
@@ -37,19 +33,26 @@ impl App {
         result.map(drop)
     }
 
-    /// Whether a file that TLS was made from holds something else by now.
-    fn tls_has_changed(&self) -> Result<bool, StartError> {
-        if self.config.files().is_empty() {
-            return Ok(false);
+    /// What came of it: `applied` or `unchanged`. The files that the configuration names may have changed without it.
+    fn load(&mut self, source: &Source) -> Result<&'static str, ReloadError> {
+        let new = config::reload(source, &self.config)?;
+        if new.is_none() && self.config.files().is_empty() {
+            return Ok("unchanged");
         }
-        let (snapshot, _) = compile(&self.config, &self.shared.metrics)?;
-        Ok(snapshot.tls_files != self.shared.snapshot.load().tls_files)
+        let config = new.as_ref().unwrap_or(&self.config);
+        let (snapshot, identities) = compile(config, &self.shared.metrics)?;
+        if new.is_none() && snapshot.tls_files == self.shared.snapshot.load().tls_files {
+            return Ok("unchanged");
+        }
+        lineage::observe(&self.shared.metrics, &identities);
+        self.take_over(new.unwrap_or_else(|| self.config.clone()), snapshot);
+        Ok("applied")
     }
 
-    fn take_over(&mut self, config: Config) -> Result<(), StartError> {
-        let metrics = Arc::clone(&self.shared.metrics);
-        let (snapshot, identities) = compile(&config, &metrics)?;
-        lineage::observe(&metrics, &identities);
+    fn take_over(&mut self, config: Config, snapshot: Snapshot) {
+        let weights = Arc::clone(&self.weights);
+        // A move by hand comes before or after: in between it would be lost with the old snapshot.
+        let _one = weights.lock();
         let old = self.shared.snapshot.load_full();
         self.keep_weights(&config, &old, &snapshot);
         let (before, after) = (traffic::weights(&old), traffic::weights(&snapshot));
@@ -59,14 +62,12 @@ impl App {
         } else if before == after {
             self.ledger.lifecycle(ledger::Event::Config, described(&config, &after));
         } else {
-            let detail = serde_json::json!({"weights": after, "before": before});
-            self.ledger.lifecycle(ledger::Event::Traffic, detail);
+            traffic::record(&self.ledger, &before, &after);
         }
         self.config = config;
-        Ok(())
     }
 
-    /// What was moved by hand stays, unless the file moves it too.
+    /// What was moved by hand stays, unless the file moves it too, or together they would leave nothing to serve.
     fn keep_weights(&self, config: &Config, old: &Snapshot, new: &Snapshot) {
         let written = |config: &Config, name: &str| {
             config.backends.iter().find(|backend| backend.name == name).map(|backend| backend.weight)
@@ -76,6 +77,11 @@ impl App {
             let untouched = written(config, &backend.name) == written(&self.config, &backend.name);
             if let Some(before) = before.filter(|_| untouched) {
                 backend.set_weight(before.weight());
+            }
+        }
+        if new.backends.iter().all(|backend| backend.weight() == 0) {
+            for (backend, written) in new.backends.iter().zip(&config.backends) {
+                backend.set_weight(written.weight);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Traffic moved by hand: weights that hold until the configuration says otherwise, each move on record.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -12,10 +12,21 @@ use crate::proxy::Snapshot;
 /// The backends' weights, behind the admin listener.
 #[derive(Debug)]
 pub(super) struct Weights {
-    pub snapshot: Arc<ArcSwap<Snapshot>>,
-    pub ledger: Arc<Ledger>,
-    /// One move at a time, so that the ledger tells them in the order in which they came into force.
-    pub moving: Mutex<()>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    ledger: Arc<Ledger>,
+    moving: Mutex<()>,
+}
+
+impl Weights {
+    pub(super) fn new(snapshot: &Arc<ArcSwap<Snapshot>>, ledger: &Arc<Ledger>) -> Self {
+        Self { snapshot: Arc::clone(snapshot), ledger: Arc::clone(ledger), moving: Mutex::default() }
+    }
+
+    /// One move at a time, by hand or by a reload, so that the ledger tells them in the order in which they came into
+    /// force.
+    pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Traffic for Weights {
@@ -24,7 +35,7 @@ impl Traffic for Weights {
     }
 
     fn shift(&self, asked: &BTreeMap<String, u32>) -> Result<(), String> {
-        let _one = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.lock();
         let snapshot = self.snapshot.load();
         let before = weights(&snapshot);
         if let Some(unknown) = asked.keys().find(|name| !before.contains_key(*name)) {
@@ -44,10 +55,15 @@ impl Traffic for Weights {
                 backend.set_weight(*weight);
             }
         }
-        tracing::info!(weights = ?after, "traffic is moved");
-        self.ledger.lifecycle(ledger::Event::Traffic, serde_json::json!({"weights": after, "before": before}));
+        record(&self.ledger, &before, &after);
         Ok(())
     }
+}
+
+/// Puts a move on record.
+pub(super) fn record(ledger: &Ledger, before: &BTreeMap<String, u32>, after: &BTreeMap<String, u32>) {
+    tracing::info!(weights = ?after, "traffic is moved");
+    ledger.lifecycle(ledger::Event::Traffic, serde_json::json!({"weights": after, "before": before}));
 }
 
 /// Every backend's weight in force.

@@ -113,7 +113,12 @@ async fn a_reload_moves_what_the_file_moves_and_keeps_what_a_hand_moved() {
     config.backends[0].weight = 3;
     touchmark.app().reload(&write(&config)).unwrap();
     assert_eq!(weights(touchmark.admin("/api/v1/traffic").await.text()), json!({"a": 3, "b": 1}));
+    // Each alone leaves something to serve; together they would not, and the file wins.
+    put(&touchmark, json!({"a": 0})).await;
+    config.backends[1].weight = 0;
+    touchmark.app().reload(&write(&config)).unwrap();
+    assert_eq!(weights(touchmark.admin("/api/v1/traffic").await.text()), json!({"a": 3, "b": 0}));
     let events = touchmark.ledger.of_kind("lifecycle");
     let events: Vec<_> = events.iter().filter_map(|event| event.text("/event")).collect();
-    assert_eq!(events, ["start", "traffic", "config", "traffic"]);
+    assert_eq!(events, ["start", "traffic", "config", "traffic", "traffic", "traffic"]);
 }
