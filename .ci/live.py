@@ -7,6 +7,7 @@ alerts meant for that must fire. What it starts, it ends, by its own handle.
 """
 
 import contextlib
+import functools
 import http.client
 import http.server
 import json
@@ -25,6 +26,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+import waiting
+
+PATIENCE = 90
+STEP = 0.2
+until = functools.partial(waiting.until, patience=PATIENCE, step=STEP)
+
 RULES = pathlib.Path("deploy/prometheus/touchmark.rules.yaml").resolve()
 DASHBOARD = pathlib.Path("deploy/grafana/touchmark.json")
 # What `promtool check metrics` may say of our metrics, since their names are a contract; with the reason beside it.
@@ -35,8 +42,6 @@ VARIABLES = {"$__rate_interval": "10s", "$instance": ".*", "$model": ".*"}
 TIMED = {"TouchmarkLedgerCommitSlow", "TouchmarkOverheadHigh"}
 # What must fire once there is mischief.
 MISCHIEF = {"TouchmarkReloadRefused", "TouchmarkVersionMismatch"}
-PATIENCE = 90
-STEP = 0.2
 
 CONFIG = """
 deployment: {{name: live}}
@@ -105,16 +110,6 @@ class Traffic(threading.Thread):
                 answer.read()
                 if answer.status != (404 if model == "unknown" else 200):
                     self.failed.append((model, answer.status))
-
-
-def until(what, ready):
-    """Asks again and again, for a bounded time, until `ready` gives something."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := ready()):
-        if time.monotonic() > deadline:
-            sys.exit(f"{what}: not within {PATIENCE} s")
-        time.sleep(STEP)
-    return found
 
 
 def get(url):

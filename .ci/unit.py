@@ -4,6 +4,7 @@ SETS is what `systemd-analyze syscall-filter` prints. The binary serves, records
 strace; each system call must pass the unit's filter, and no memory may be writable and executable. Times fit as well.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -13,23 +14,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 
+import waiting
+
+PATIENCE = 60
+until = functools.partial(waiting.until, patience=PATIENCE, step=0.1)
+
 UNIT = pathlib.Path("deploy/systemd/touchmark.service")
 REFERENCE = pathlib.Path("config/touchmark.yaml")
-PATIENCE = 60
-STEP = 0.1
-
-
-def until(what, ready):
-    deadline = time.monotonic() + PATIENCE
-    while not (found := ready()):
-        if time.monotonic() > deadline:
-            sys.exit(f"{what}: not within {PATIENCE} s")
-        time.sleep(STEP)
-    return found
 
 
 def sets(text):

@@ -8,6 +8,8 @@ import json
 import urllib.request
 from http.client import HTTPConnection
 
+JSON = {"content-type": "application/json"}
+
 results = {"passed": 0, "failed": 0}
 
 
@@ -34,6 +36,15 @@ def post(address, path, body, headers=None):
     data = answer.read()
     connection.close()
     return answer, data
+
+
+def refused(what, server, touchmark, path, body, status):
+    """What the server refuses with this status: the same both ways, and one entry that says so."""
+    answers = [post(address, path, body, JSON) for address in (server.http, touchmark.listen)]
+    same(what, *((answer.status, data) for answer, data in answers))
+    entries = touchmark.audit("find", "--input-hash", sha256(body))
+    statuses = [entry["output"]["status"] for entry in entries]
+    check(f"{what}: one entry with its status", statuses == [status], entries)
 
 
 class Model:

@@ -5,7 +5,7 @@ import re
 
 import openai
 
-from checks import Model, books, check, post, same, sha256
+from checks import JSON, Model, books, check, post, refused, same, sha256
 from servers import LitServe
 from touchmark import Touchmark
 
@@ -26,7 +26,6 @@ PATTERN = {
     "answer_model": "/served/name",
     "answer_version": "/served/rev",
 }
-JSON = {"content-type": "application/json"}
 # What the server draws anew for each answer.
 DRAWN = re.compile(rb'"id":"chatcmpl-[^"]*"|"created":[0-9]+')
 
@@ -127,11 +126,7 @@ def plain(server, touchmark):
     expected = {"id": prediction, "protocol": "custom", "route": "/predict", "observed_version": "r7"}
     Model(DOUBLE).one_entry(what, touchmark, body, through, **expected)
     bad = b'{"model":"echo-2026-11-20"}'
-    refused = [post(address, "/v1/chat/completions", bad, JSON) for address in (server.http, touchmark.listen)]
-    same("chat without messages", *((answer.status, data) for answer, data in refused))
-    entries = touchmark.audit("find", "--input-hash", sha256(bad))
-    statuses = [entry["output"]["status"] for entry in entries]
-    check("chat without messages: one entry with its status", statuses == [422], entries)
+    refused("chat without messages", server, touchmark, "/v1/chat/completions", bad, 422)
 
 
 def run(binary, folder):

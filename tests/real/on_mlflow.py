@@ -6,7 +6,7 @@ import pandas
 from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 from mlflow.utils.proto_json_utils import dump_input_data
 
-from checks import Model, books, check, post, same, sha256
+from checks import Model, books, check, post, refused, same
 from servers import MLflow
 from touchmark import Touchmark
 
@@ -46,21 +46,11 @@ def own_client(server, touchmark):
     through.ping()
 
 
-def refusal(server, touchmark):
-    bad = b'{"columns":[]}'
-    content = {"content-type": "application/json"}
-    refused = [post(address, "/invocations", bad, content) for address in (server.http, touchmark.listen)]
-    same("what MLflow refuses", *((answer.status, data) for answer, data in refused))
-    entries = touchmark.audit("find", "--input-hash", sha256(bad))
-    statuses = [entry["output"]["status"] for entry in entries]
-    check("what MLflow refuses: one entry with its status", statuses == [400], entries)
-
-
 def run(binary, folder):
     with MLflow(folder) as server:
         backend = {"name": "mlflow", "url": f"http://{server.http}", "models": [DECLARED]}
         with Touchmark(binary, folder, backend) as touchmark:
             raw(server, touchmark)
             own_client(server, touchmark)
-            refusal(server, touchmark)
+            refused("what MLflow refuses", server, touchmark, "/invocations", b'{"columns":[]}', 400)
             books(touchmark, least=5)
