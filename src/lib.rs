@@ -14,4 +14,5 @@ pub mod protocol;
 pub mod proxy;
 pub mod sha256;
 pub mod telemetry;
+pub mod tlog;
 pub mod units;

@@ -31,13 +31,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "lineage::RunConfig",
         ],
     ),
-    ("ledger", &["exchange", "telemetry", "lineage::Document", "lineage::Identity"]),
+    ("ledger", &["exchange", "telemetry", "tlog", "lineage::Document", "lineage::Identity"]),
     ("lineage", &["telemetry"]),
-    ("admin", &["ledger", "lineage", "telemetry"]),
+    ("admin", &["ledger", "lineage", "telemetry", "tlog"]),
     ("exchange", &["lineage::Identity"]),
     ("telemetry", &["exchange"]),
     ("protocol", &[]),
     ("sha256", &[]),
+    // Formats of others, as bytes in and bytes out.
+    ("tlog", &[]),
     ("units", &[]),
 ];
 

@@ -1,0 +1,75 @@
+//! Checkpoints: what a log commits to, as a note's text (C2SP tlog-checkpoint v1.0.0).
+
+use std::fmt;
+
+use super::{Hash, base64, decimal, unbase64_hash};
+
+/// A log's head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Which log.
+    pub origin: String,
+    /// How many entries it has.
+    pub size: u64,
+    /// The root of the tree over them.
+    pub root: Hash,
+}
+
+/// Why a text is no checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no checkpoint: {0}")]
+pub struct CheckpointError(&'static str);
+
+impl Checkpoint {
+    /// Reads a note's text. Extension lines may follow, and are passed over.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn parse(text: &str) -> Result<Self, CheckpointError> {
+        let text = text.strip_suffix('\n').ok_or(CheckpointError("it does not end with a newline"))?;
+        let mut lines = text.split('\n');
+        let origin = lines.next().filter(|origin| !origin.is_empty()).ok_or(CheckpointError("it has no origin"))?;
+        let size = lines.next().and_then(decimal).ok_or(CheckpointError("its second line is no size"))?;
+        let root = lines.next().and_then(unbase64_hash).ok_or(CheckpointError("its third line is no root hash"))?;
+        if lines.any(str::is_empty) {
+            return Err(CheckpointError("it has an empty line"));
+        }
+        Ok(Self { origin: origin.to_owned(), size, root })
+    }
+}
+
+impl fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}\n{}\n", self.origin, self.size, base64(&self.root))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
+
+    #[test]
+    fn the_example_of_the_specification_reads_and_writes() {
+        let checkpoint = Checkpoint::parse(EXAMPLE).unwrap();
+        assert_eq!((checkpoint.size, checkpoint.to_string().as_str()), (20_852_163, EXAMPLE));
+        assert_eq!(Checkpoint::parse(&format!("{EXAMPLE}extension\n")), Ok(checkpoint));
+    }
+
+    #[test]
+    fn what_is_no_checkpoint_is_told() {
+        for (from, to) in [
+            ("\n20852163", "\n020852163"),
+            ("\n20852163", "\n+20852163"),
+            ("\n20852163", "\n"),
+            ("2I=\n", "2I=\n\n"),
+            ("2I=\n", "2I="),
+            ("2I=\n", "2J=\n"),
+            ("CsUY", ""),
+            ("example.com/behind-the-sofa", ""),
+        ] {
+            assert!(Checkpoint::parse(&EXAMPLE.replace(from, to)).is_err(), "{from:?} {to:?}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The Merkle tree of RFC 6962, section 2.1, as it grows: any range of leaves as the fewest complete subtrees.
+//!
+//! A [`Range`] that begins at leaf 0 is what a log keeps in memory, some thirty hashes; one that begins elsewhere is
+//! what one thread makes of its part of a log, to be joined with the others'. Proofs are in `path`.
+
+use super::Hash;
+use crate::sha256::Sha256;
+
+/// The hash of a leaf: SHA-256(0x00 ‖ entry).
+pub fn leaf_hash(entry: &[u8]) -> Hash {
+    let mut hash = Sha256::new();
+    hash.update([0]);
+    hash.update(entry);
+    hash.finish()
+}
+
+/// The hash of an inner node: SHA-256(0x01 ‖ left ‖ right).
+pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
+    let mut bytes = [1; 65];
+    bytes[1..33].copy_from_slice(left);
+    bytes[33..].copy_from_slice(right);
+    Sha256::digest(bytes)
+}
+
+/// The root of a tree without leaves: SHA-256 of nothing.
+pub fn empty_root() -> Hash {
+    Sha256::digest([])
+}
+
+/// A complete subtree: the leaves from `index << level` up to `(index + 1) << level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its height; 0 is a leaf.
+    pub level: u32,
+    /// Its place among the nodes of that level.
+    pub index: u64,
+    /// Its hash.
+    pub hash: Hash,
+}
+
+/// A range of leaves as the fewest complete subtrees, from left to right.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    begin: u64,
+    end: u64,
+    nodes: Vec<Node>,
+}
+
+impl Range {
+    /// The empty range before leaf `begin`.
+    pub fn new(begin: u64) -> Self {
+        Self { begin, end: begin, nodes: Vec::new() }
+    }
+
+    /// The first `size` leaves, whose complete subtrees `node` knows by level and index.
+    ///
+    /// # Errors
+    /// Whatever `node` returns.
+    pub fn load<E>(size: u64, mut node: impl FnMut(u32, u64) -> Result<Hash, E>) -> Result<Self, E> {
+        let mut range = Self::new(0);
+        for level in (0..u64::BITS).rev().filter(|level| size >> level & 1 == 1) {
+            let index = range.end >> level;
+            range.nodes.push(Node { level, index, hash: node(level, index)? });
+            range.end += 1 << level;
+        }
+        Ok(range)
+    }
+
+    /// The first leaf.
+    pub fn begin(&self) -> u64 {
+        self.begin
+    }
+
+    /// The leaf after the last.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Appends a leaf. `made` is told of every node that this completes, the leaf first.
+    pub fn push(&mut self, leaf: Hash, made: impl FnMut(&Node)) {
+        let node = Node { level: 0, index: self.end, hash: leaf };
+        self.end += 1;
+        self.merge(node, made);
+    }
+
+    /// Appends the range that follows. False, and nothing done, where it does not begin where this one ends.
+    pub fn join(&mut self, next: &Self) -> bool {
+        if next.begin != self.end {
+            return false;
+        }
+        for node in &next.nodes {
+            self.merge(*node, |_| {});
+        }
+        self.end = next.end;
+        true
+    }
+
+    /// The tree's root, where the range begins with the first leaf.
+    pub fn root(&self) -> Option<Hash> {
+        if self.begin != 0 {
+            return None;
+        }
+        let mut nodes = self.nodes.iter().rev();
+        let last = nodes.next().map_or_else(empty_root, |node| node.hash);
+        Some(nodes.fold(last, |right, left| node_hash(&left.hash, &right)))
+    }
+
+    fn merge(&mut self, mut node: Node, mut made: impl FnMut(&Node)) {
+        made(&node);
+        while let Some(left) = self.nodes.last()
+            && left.level == node.level
+            && left.index % 2 == 0
+        {
+            node = Node { level: node.level + 1, index: left.index / 2, hash: node_hash(&left.hash, &node.hash) };
+            self.nodes.pop();
+            made(&node);
+        }
+        self.nodes.push(node);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 6962, section 2.1, word for word.
+    fn mth(leaves: &[Hash]) -> Hash {
+        match leaves {
+            [] => empty_root(),
+            [one] => *one,
+            many => {
+                let (left, right) = many.split_at(many.len().next_power_of_two() / 2);
+                node_hash(&mth(left), &mth(right))
+            }
+        }
+    }
+
+    fn leaves(count: u64) -> Vec<Hash> {
+        (0..count).map(|number| leaf_hash(&number.to_be_bytes())).collect()
+    }
+
+    #[test]
+    fn roots_are_those_of_the_definition() {
+        let leaves = leaves(300);
+        let mut range = Range::new(0);
+        for (size, leaf) in leaves.iter().enumerate() {
+            assert_eq!(range.root(), Some(mth(&leaves[..size])));
+            range.push(*leaf, |_| {});
+        }
+        assert_eq!(range.end(), 300);
+    }
+
+    #[test]
+    fn known_roots() {
+        // The test vectors of Certificate Transparency's reference implementation.
+        let entries: [&[u8]; 8] = [
+            b"",
+            b"\x00",
+            b"\x10",
+            b"\x20\x21",
+            b"\x30\x31",
+            b"\x40\x41\x42\x43",
+            b"\x50\x51\x52\x53\x54\x55\x56\x57",
+            b"\x60\x61\x62\x63\x64\x65\x66\x67\x68\x69\x6a\x6b\x6c\x6d\x6e\x6f",
+        ];
+        let mut range = Range::new(0);
+        for entry in entries {
+            range.push(leaf_hash(entry), |_| {});
+        }
+        assert_eq!(crate::tlog::base64(&range.root().unwrap()), "XcnaeacGWamtVZy3Ad7ZoqudgjqtL0lgz+Nw7/RgQyg=");
+    }
+
+    proptest! {
+        #[test]
+        fn parts_join_to_the_whole(size in 0_u64..600, cuts in proptest::collection::vec(0_u64..600, 0..5)) {
+            let leaves = leaves(size);
+            let mut cuts: Vec<u64> = cuts.into_iter().map(|cut| cut.min(size)).chain([0, size]).collect();
+            cuts.sort_unstable();
+            let mut whole = Range::new(0);
+            for pair in cuts.windows(2) {
+                let mut part = Range::new(pair[0]);
+                for leaf in &leaves[usize::try_from(pair[0]).unwrap()..usize::try_from(pair[1]).unwrap()] {
+                    part.push(*leaf, |_| {});
+                }
+                prop_assert!(whole.join(&part));
+            }
+            prop_assert_eq!(whole.root(), Some(mth(&leaves)));
+            prop_assert!(!whole.join(&Range::new(size + 1)));
+        }
+
+        #[test]
+        fn a_loaded_range_goes_on_as_if_it_had_never_stopped(size in 0_u64..600) {
+            let mut nodes = std::collections::HashMap::new();
+            let mut range = Range::new(0);
+            for leaf in leaves(size) {
+                range.push(leaf, |node| {
+                    nodes.insert((node.level, node.index), node.hash);
+                });
+            }
+            let loaded = Range::load(size, |level, index| nodes.get(&(level, index)).copied().ok_or(()));
+            prop_assert_eq!(loaded, Ok(range));
+        }
+    }
+}
