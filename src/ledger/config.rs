@@ -51,6 +51,12 @@ pub struct Config {
     pub queue_bytes: Size,
     /// The largest answer that is held until its entry is recorded; larger ones stream.
     pub hold_limit: Size,
+    /// The Ed25519 key that signs checkpoints, PKCS #8 in PEM. Without one, `signing-key.pem` in the data directory is
+    /// used, and made where there is none. Fixed at run time.
+    pub signing_key: Option<PathBuf>,
+    /// Whether checkpoints are signed with ML-DSA-44 (FIPS 204) too, by the key in `signing-key.ml-dsa-44.pem` beside
+    /// the other. Fixed at run time.
+    pub ml_dsa_44: bool,
 }
 
 impl Default for Config {
@@ -64,6 +70,8 @@ impl Default for Config {
             queue_entries: 65_536,
             queue_bytes: Size(64 << 20),
             hold_limit: Size(64 << 10),
+            signing_key: None,
+            ml_dsa_44: false,
         }
     }
 }

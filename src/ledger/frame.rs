@@ -3,21 +3,25 @@
 //! ```text
 //! len u32 | kind u8 | flags u8 | reserved u16 | index u64 | crc32c u32 | payload | zeros up to a multiple of 8
 //! ```
-//! Little-endian. The CRC runs over the payload and then the sixteen bytes before the CRC itself: in this order the
+//! Kinds are 1 entry, 2 commit, 3 seal, 4 checkpoint. Little-endian. The CRC runs over the payload and then the sixteen bytes before the CRC itself: in this order the
 //! payload's part can be computed before the entry's index is known, outside the lock that gives it. A length of
 //! zero is the end of the data: segments are preallocated, so what follows is zeros. Pure: bytes in, bytes out.
+
+use crate::tlog::Hash;
 
 /// Bytes before the payload.
 pub(crate) const HEADER_BYTES: usize = 20;
 /// Bytes of a commit or seal frame's payload: size u64, synced u64, root.
 const MARK_BYTES: usize = 48;
+/// Where in it the root stands; zeros where there is none.
+const ROOT_AT: usize = 16;
 /// A mark frame's whole length.
 pub(crate) const MARK_FRAME_BYTES: usize = (HEADER_BYTES + MARK_BYTES).next_multiple_of(8);
 /// The most bytes of a payload; entries are at most this long.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 65_535;
 /// The most bytes of a frame.
 pub(crate) const FRAME_BYTES_MAX: usize = (HEADER_BYTES + PAYLOAD_BYTES_MAX).next_multiple_of(8);
-/// The flag of a mark frame whose root is there. None is written yet.
+/// The flag of a mark frame whose root is there.
 const FLAG_ROOT: u8 = 1;
 /// The flag of a seal that an orderly stop wrote.
 const FLAG_STOP: u8 = 2;
@@ -29,6 +33,8 @@ pub(crate) enum FrameKind {
     Entry,
     /// The end of a group; the index is the number of entries before it.
     Commit,
+    /// A checkpoint as a signed note; the index is the number of entries before it, which may be more than its size.
+    Checkpoint,
     /// The end of a segment that is never written again.
     Seal {
         /// An orderly stop wrote it: the next start is clean.
@@ -43,6 +49,8 @@ pub(crate) struct Mark {
     pub(crate) size: u64,
     /// Entries that were on stable storage when this was written: if fewer are found, something was damaged.
     pub(crate) synced: u64,
+    /// The root of the tree over the first `size` entries, where the writer knew it: at the end of a log.
+    pub(crate) root: Option<Hash>,
 }
 
 /// A frame, read and checked.
@@ -72,12 +80,13 @@ impl Frame<'_> {
         frame_len(self.payload.len())
     }
 
-    /// What a commit or seal frame says; `None` for entries.
+    /// What a commit or seal frame says; `None` for others.
     pub(crate) fn mark(&self) -> Option<Mark> {
-        if self.kind == FrameKind::Entry {
+        if matches!(self.kind, FrameKind::Entry | FrameKind::Checkpoint) {
             return None;
         }
-        Some(Mark { size: u64_at(self.payload, 0)?, synced: u64_at(self.payload, 8)? })
+        let root = self.payload.get(ROOT_AT..)?.first_chunk().copied().filter(|root| *root != [0; 32]);
+        Some(Mark { size: u64_at(self.payload, 0)?, synced: u64_at(self.payload, 8)?, root })
     }
 }
 
@@ -95,12 +104,19 @@ pub(crate) fn put_entry(out: &mut Vec<u8>, index: u64, payload: &[u8], payload_c
 pub(crate) fn put_mark(out: &mut Vec<u8>, kind: FrameKind, mark: Mark) {
     let mut payload = [0; MARK_BYTES];
     payload[..8].copy_from_slice(&mark.size.to_le_bytes());
-    payload[8..16].copy_from_slice(&mark.synced.to_le_bytes());
+    payload[8..ROOT_AT].copy_from_slice(&mark.synced.to_le_bytes());
+    payload[ROOT_AT..].copy_from_slice(&mark.root.unwrap_or_default());
+    let root = if mark.root.is_some() { FLAG_ROOT } else { 0 };
     let code = match kind {
-        FrameKind::Entry | FrameKind::Commit => (2, 0),
-        FrameKind::Seal { stop } => (3, if stop { FLAG_STOP } else { 0 }),
+        FrameKind::Entry | FrameKind::Checkpoint | FrameKind::Commit => (2, root),
+        FrameKind::Seal { stop } => (3, root | if stop { FLAG_STOP } else { 0 }),
     };
     put(out, code, mark.size, &payload, crc32c::crc32c(&payload));
+}
+
+/// Appends a checkpoint's frame, `size` entries into the log.
+pub(crate) fn put_checkpoint(out: &mut Vec<u8>, size: u64, note: &[u8]) {
+    put(out, (4, 0), size, note, crc32c::crc32c(note));
 }
 
 fn put(out: &mut Vec<u8>, (kind, flags): (u8, u8), index: u64, payload: &[u8], payload_crc: u32) {
@@ -133,8 +149,13 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed<'_> {
     let (payload, padding) = rest.split_at(len);
     let kind = match (header[4], header[5]) {
         (1, 0) => FrameKind::Entry,
-        (2, 0 | FLAG_ROOT) if len == MARK_BYTES => FrameKind::Commit,
-        (3, flags) if len == MARK_BYTES && flags & !(FLAG_ROOT | FLAG_STOP) == 0 => {
+        (4, 0) => FrameKind::Checkpoint,
+        (2, flags @ (0 | FLAG_ROOT)) if len == MARK_BYTES && has_root(payload) == (flags != 0) => FrameKind::Commit,
+        (3, flags)
+            if len == MARK_BYTES
+                && flags & !(FLAG_ROOT | FLAG_STOP) == 0
+                && has_root(payload) == (flags & FLAG_ROOT != 0) =>
+        {
             FrameKind::Seal { stop: flags & FLAG_STOP != 0 }
         }
         _ => return Parsed::Bad,
@@ -145,6 +166,10 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed<'_> {
         (Some(index), Some(stored)) if zero && stored == crc => Parsed::Frame(Frame { kind, index, payload }),
         _ => Parsed::Bad,
     }
+}
+
+fn has_root(mark: &[u8]) -> bool {
+    mark[ROOT_AT..].iter().any(|byte| *byte != 0)
 }
 
 /// A little-endian number at a place.
@@ -173,21 +198,22 @@ mod tests {
         let mut bytes = sample();
         assert_eq!(bytes.len() % 8, 0);
         let first = bytes.len();
-        put_mark(&mut bytes, FrameKind::Commit, Mark { size: 8, synced: 3 });
+        put_mark(&mut bytes, FrameKind::Commit, Mark { size: 8, synced: 3, root: None });
         assert_eq!(bytes.len(), first + MARK_FRAME_BYTES);
         bytes.extend([0; 8]);
         let Parsed::Frame(entry) = parse(&bytes) else { panic!("no entry") };
         assert_eq!((entry.kind, entry.index, entry.payload), (FrameKind::Entry, 7, &br#"{"v":1,"kind":"gap"}"#[..]));
         let Parsed::Frame(commit) = parse(&bytes[first..]) else { panic!("no commit") };
-        assert_eq!(commit.mark(), Some(Mark { size: 8, synced: 3 }));
+        assert_eq!(commit.mark(), Some(Mark { size: 8, synced: 3, root: None }));
         assert_eq!(parse(&bytes[first + MARK_FRAME_BYTES..]), Parsed::End);
     }
 
     #[test]
     fn every_flipped_bit_and_every_cut_is_seen() {
-        let mut mark = Vec::new();
-        put_mark(&mut mark, FrameKind::Seal { stop: true }, Mark { size: 9, synced: 9 });
-        for whole in [sample(), mark] {
+        let (mut mark, mut checkpoint) = (Vec::new(), Vec::new());
+        put_mark(&mut mark, FrameKind::Seal { stop: true }, Mark { size: 9, synced: 9, root: Some([5; 32]) });
+        put_checkpoint(&mut checkpoint, 9, b"log\n9\n");
+        for whole in [sample(), mark, checkpoint] {
             for at in 0..whole.len() {
                 for bit in 0..8 {
                     let mut changed = whole.clone();

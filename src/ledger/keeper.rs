@@ -11,12 +11,15 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::ledger::config::Durability;
 use crate::ledger::entry::{self, Gap, Kind};
 use crate::ledger::indexer::Indexer;
+use crate::ledger::integrator::Integrator;
 use crate::ledger::json::Clock;
 use crate::ledger::pending::{Keeping, Pending, State};
 use crate::ledger::segment::{File, SPARE_NAME};
 use crate::ledger::tail::{Done, Stuck, Synced, Tail, create_spare, rotation_mark, spare_mark};
 use crate::ledger::writer::{Shared, Submission, nonce};
 
+/// The least between two checkpoints.
+const CHECKPOINT_INTERVAL: Duration = if cfg!(test) { Duration::from_millis(5) } else { Duration::from_secs(1) };
 /// The longest between two looks at gauges, gaps and the spare segment.
 const TICK_MAX: Duration = Duration::from_secs(1);
 /// Between two attempts to open a new segment while the ledger fails.
@@ -29,6 +32,7 @@ const LINGER: Duration = Duration::from_millis(2);
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
     indexer: Indexer,
+    integrator: Integrator,
     /// The next segment, made ahead of need.
     spare: Option<Arc<dyn File>>,
     /// The next look around, and the next sync.
@@ -38,16 +42,30 @@ pub(crate) struct Keeper {
     spare_due: Instant,
     /// The size up to which a commit frame says that it is synced.
     marked: u64,
+    /// When the integrator is to be told of what is synced.
+    checkpoint_due: Instant,
+    began: Instant,
 }
 
 type Guard<'a> = MutexGuard<'a, Pending>;
 
 impl Keeper {
-    pub(crate) fn new(shared: Arc<Shared>, indexer: Indexer) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, indexer: Indexer, integrator: Integrator) -> Self {
         let now = Instant::now();
-        // Opening has just synced whatever there is.
-        let sync_due = now + shared.config().sync_interval.0;
-        Self { shared, indexer, spare: None, due: now, sync_due, retry: now, spare_due: now, marked: 0 }
+        Self {
+            // Opening has just synced whatever there is.
+            sync_due: now + shared.config().sync_interval.0,
+            shared,
+            indexer,
+            integrator,
+            spare: None,
+            due: now,
+            retry: now,
+            spare_due: now,
+            marked: 0,
+            checkpoint_due: now,
+            began: now,
+        }
     }
 
     /// Runs until the ledger is closed.
@@ -65,6 +83,8 @@ impl Keeper {
                 let pending = self.prepared(&shared, pending);
                 let pending = Self::linger(&shared, pending);
                 self.drain(&shared, pending)
+            } else if !failing && pending.checkpoint.is_some() {
+                self.mark(&shared, pending)
             } else if !failing && now >= self.due {
                 self.tick(&shared, pending)
             } else {
@@ -93,6 +113,7 @@ impl Keeper {
             if let Some(mut tail) = pending.tail.take() {
                 pending.keeper = Keeping::Busy;
                 tail.synced = pending.synced;
+                tail.tree = shared.checkpoint().map(|checkpoint| checkpoint.head).or(tail.tree);
                 tail.segment_bytes = shared.config().segment_size.0;
                 tail.set_spare(self.spare.take());
                 return (pending, tail);
@@ -192,6 +213,7 @@ impl Keeper {
     }
 
     fn finished(&mut self, done: Done, tail: &Tail) {
+        self.integrator.segment(tail.first, &tail.file);
         if done.lost > 0 {
             let now = SystemTime::now();
             self.shared.lock().owe(&Gap { from: now, to: now, count: done.lost, reason: "failed" });
@@ -259,6 +281,7 @@ impl Keeper {
         let (entries, bytes) = shared.queue();
         shared.meters.queue_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
         shared.meters.queue_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        shared.meters.checkpoint_age.set(self.checkpoint_age(written.size));
         self.prepare(written.offset);
         let rotate = self.spare.is_some() && written.offset >= rotation_mark(shared.config().segment_size.0);
         // Without the tail: workers go on writing meanwhile.
@@ -268,6 +291,15 @@ impl Keeper {
         pending.attention |= rotate;
         let written = if sync { written } else { synced };
         self.after_sync(shared, pending, result, written)
+    }
+
+    /// Seconds since the newest checkpoint, or since the start; 0 where it covers everything.
+    fn checkpoint_age(&self, written: u64) -> f64 {
+        let newest = self.shared.checkpoint();
+        if newest.as_ref().is_some_and(|newest| newest.head.size >= written) {
+            return 0.0;
+        }
+        newest.map_or(self.began, |newest| newest.at).elapsed().as_secs_f64()
     }
 
     fn after_sync<'a>(
@@ -288,22 +320,28 @@ impl Keeper {
         if written.size > pending.synced.size {
             pending.synced = written;
         }
+        let now = Instant::now();
+        if now >= self.checkpoint_due {
+            self.checkpoint_due = now + CHECKPOINT_INTERVAL;
+            self.integrator.synced(pending.synced.size);
+        }
         if pending.synced.size > self.marked && pending.group.is_empty() && !pending.stuck {
             pending = self.mark(shared, pending);
         }
         pending
     }
 
-    /// Says on disk how far the log is synced, so that later damage there cannot pass for a torn tail.
+    /// Says on disk how far the log is synced, so that later damage there cannot pass for a torn tail, and what it
+    /// commits to. In a segment that is full neither is worth another: the next one's header says as much.
     fn mark<'a>(&mut self, shared: &'a Shared, pending: Guard<'a>) -> Guard<'a> {
-        let (pending, mut tail) = self.claim(shared, pending);
+        let (mut pending, mut tail) = self.claim(shared, pending);
+        let checkpoint = pending.checkpoint.take();
         if pending.stuck {
             return self.restore(pending, tail);
         }
         drop(pending);
         self.marked = tail.synced.size;
-        let failed = matches!(tail.write(), Err(Stuck::Io(_)));
-        tail.group.clear();
+        let failed = matches!(tail.write_mark(checkpoint.as_deref()), Err(Stuck::Io(_)));
         let mut pending = shared.lock();
         pending.stuck = failed;
         pending.attention |= !pending.group.is_empty();
@@ -391,11 +429,23 @@ impl Keeper {
 
     /// Seals at the end, what an error leaves behind in another segment.
     fn seal(&mut self, tail: &mut Tail) -> io::Result<()> {
-        tail.seal(true).or_else(|error| {
+        self.end(tail).or_else(|error| {
             tracing::error!(%error, segment = tail.first, "sealing the ledger failed; the segment is given up");
             self.move_on(tail)?;
-            tail.seal(true)
+            self.end(tail)
         })
+    }
+
+    /// The last checkpoint, over everything, and the seal.
+    fn end(&mut self, tail: &mut Tail) -> io::Result<()> {
+        tail.sync()?;
+        self.integrator.synced(tail.synced.size);
+        let last = self.integrator.finish();
+        if let Err(Stuck::Io(error)) = tail.write_mark(last.as_ref()) {
+            return Err(error);
+        }
+        tail.tree = last.map(|published| published.head).or(tail.tree);
+        tail.seal(true)
     }
 }
 

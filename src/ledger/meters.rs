@@ -1,6 +1,6 @@
 //! The ledger's metrics with their labels resolved once: a look-up by label costs more than an entry's write.
 
-use prometheus::{Histogram, IntCounter, IntGauge};
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge};
 
 use crate::exchange::Unrecorded;
 use crate::ledger::entry::Kind;
@@ -16,6 +16,7 @@ pub(crate) struct Meters {
     pub(crate) queue_entries: IntGauge,
     pub(crate) queue_bytes: IntGauge,
     pub(crate) tree_size: IntGauge,
+    pub(crate) checkpoint_age: Gauge,
     pub(crate) integrity_failures: IntCounter,
 }
 
@@ -29,6 +30,7 @@ impl Meters {
             queue_entries: metrics.ledger_queue_entries.clone(),
             queue_bytes: metrics.ledger_queue_bytes.clone(),
             tree_size: metrics.ledger_tree_size.clone(),
+            checkpoint_age: metrics.ledger_checkpoint_age.clone(),
             integrity_failures: metrics.ledger_integrity_failures.clone(),
         }
     }

@@ -35,6 +35,7 @@ mod frame;
 mod glance;
 mod index;
 mod indexer;
+mod integrator;
 mod json;
 mod keeper;
 mod meters;
@@ -43,9 +44,11 @@ mod pending;
 mod quarantine;
 mod recover;
 mod segment;
+mod signing;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod writer;
 
 pub mod read;
@@ -60,18 +63,22 @@ use std::time::SystemTime;
 pub use config::{Config, Durability};
 pub use entry::Kind;
 pub use parse::{Body, Entry, Text};
+pub use signing::KeyFileError;
 
 use crate::exchange::{Exchange, OnFailure, Prediction, Recorder, Refusal, Ticket, Unrecorded};
 use crate::ledger::entry::OriginJson;
 use crate::ledger::indexer::Indexer;
+use crate::ledger::integrator::Integrator;
 use crate::ledger::json::Clock;
 use crate::ledger::keeper::Keeper;
 use crate::ledger::pending::{Pending, State as Phase};
 use crate::ledger::recover::{Failure, Recovered, recover};
 use crate::ledger::segment::{Disk, Lock, LockError, Storage};
+use crate::ledger::signing::Keys;
 use crate::ledger::tail::{Stuck, Tail};
 use crate::ledger::writer::{Beginning, Shared, Submission, nonce};
 use crate::telemetry::Metrics;
+use crate::tlog::{Note, VerifierKey};
 
 /// The folder under the data directory.
 const FOLDER: &str = "ledger";
@@ -168,6 +175,9 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// A key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
     /// A later Touchmark wrote it.
     #[error("ledger.dir: {path} has format version {version}, this touchmark reads 1; run the newer one again")]
     Newer {
@@ -197,6 +207,7 @@ type Running = (JoinHandle<io::Result<()>>, Option<Lock>);
 #[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
+    verifiers: Vec<VerifierKey>,
     /// Taken by whoever closes the ledger; the lock goes with it.
     keeper: Mutex<Option<Running>>,
 }
@@ -204,8 +215,6 @@ struct Inner {
 impl Ledger {
     /// Locks the directory, recovers what is there, and writes the `start` entry.
     pub fn open(config: &Config, origin: Origin, metrics: &Arc<Metrics>) -> Result<Self, OpenError> {
-        let Origin { deployment, instance } = origin;
-        let origin = OriginJson::new(&deployment, &instance);
         let dir = &config.dir;
         let path = dir.join(FOLDER);
         let failed = |source| OpenError::Io { path: path.clone(), source };
@@ -215,18 +224,19 @@ impl Ledger {
             LockError::Io(source) => OpenError::Io { path: dir.clone(), source },
         })?;
         let disk = Disk::create(&path).map_err(failed)?;
-        Self::open_in(config, (origin, metrics), Arc::new(disk), Some(lock), &path)
+        let keys = Keys::open(dir, config.signing_key.as_deref(), config.ml_dsa_44)?;
+        Self::open_in(config, (&origin, &keys, metrics), Arc::new(disk), Some(lock), &path)
     }
 
     fn open_in(
         config: &Config,
-        (origin, metrics): (OriginJson, &Metrics),
+        (origin, keys, metrics): (&Origin, &Keys, &Metrics),
         storage: Arc<dyn Storage>,
         lock: Option<Lock>,
         path: &Path,
     ) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Io { path: path.to_owned(), source };
-        let mut found = recover(&storage, nonce()).map_err(|failure| match failure {
+        let (mut found, tree) = recover(&storage, nonce()).map_err(|failure| match failure {
             Failure::Io(name, source) => OpenError::Io { path: path.join(name), source },
             Failure::Foreign(name) => OpenError::Foreign { path: path.join(name) },
             Failure::Newer(name, version) => OpenError::Newer { path: path.join(name), version },
@@ -235,17 +245,24 @@ impl Ledger {
             metrics.ledger_integrity_failures.inc();
         }
         let log = found.log;
-        let tail = Tail::start(Arc::clone(&storage), log, found.next, config.segment_size.0).map_err(failed)?;
+        let start = (found.next, (tree.size() > 0).then(|| tree.head()));
+        let tail = Tail::start(Arc::clone(&storage), log, start, config.segment_size.0).map_err(failed)?;
+        let name = signing::origin(&*storage, &origin.deployment, log).map_err(failed)?;
+        let notary = keys.under(&name).map_err(|error| failed(io::Error::other(error)))?;
+        let verifiers = notary.verifiers().cloned().collect();
+        let active = (found.next, Arc::clone(&tail.file));
         let beginning = Beginning { tail, known: std::mem::take(&mut found.known) };
+        let origin = OriginJson::new(&origin.deployment, &origin.instance);
         let shared = Arc::new(Shared::new(config.clone(), origin, Arc::clone(&storage), (log, metrics), beginning));
         first_entries(&shared, &found, metrics).map_err(failed)?;
+        let integrator = Integrator::start(Arc::clone(&shared), (tree, notary), active).map_err(failed)?;
         if found.follows.is_some() {
             quarantine::done(&*storage).map_err(failed)?;
         }
         let indexer = Indexer::start(storage, found.open).map_err(failed)?;
-        let keeper = Keeper::new(Arc::clone(&shared), indexer);
+        let keeper = Keeper::new(Arc::clone(&shared), indexer, integrator);
         let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(|| keeper.run()).map_err(failed)?;
-        let inner = Inner { shared, keeper: Mutex::new(Some((thread, lock))) };
+        let inner = Inner { shared, verifiers, keeper: Mutex::new(Some((thread, lock))) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -286,6 +303,16 @@ impl Ledger {
             size: self.inner.shared.size(),
             synced: pending.synced.size,
         }
+    }
+
+    /// The newest checkpoint that this process signed, as a signed note (C2SP tlog-checkpoint).
+    pub fn checkpoint(&self) -> Option<Note> {
+        self.inner.shared.checkpoint().map(|published| published.note.clone())
+    }
+
+    /// The keys that check its checkpoints; the Ed25519 key first.
+    pub fn verifiers(&self) -> &[VerifierKey] {
+        &self.inner.verifiers
     }
 
     /// Writes what is pending and a `stop` entry, seals the log and ends its thread. Later entries are refused.

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::exchange::{NotRecorded, Unrecorded};
 use crate::ledger::entry::{Gap, Kind};
+use crate::ledger::integrator::Published;
 use crate::ledger::segment::File;
 use crate::ledger::tail::{Group, Synced, Tail};
 
@@ -39,6 +40,8 @@ pub(crate) struct Pending {
     pub(crate) owed: [Option<Gap>; Unrecorded::ALL.len()],
     /// Why it is failing.
     pub(crate) reason: String,
+    /// A checkpoint that is not in the log yet.
+    pub(crate) checkpoint: Option<Arc<Published>>,
 }
 
 /// What the keeper does, as far as others must know.
@@ -97,6 +100,7 @@ impl Pending {
             closing: false,
             owed: [None; Unrecorded::ALL.len()],
             reason: String::new(),
+            checkpoint: None,
         }
     }
 

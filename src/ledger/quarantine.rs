@@ -83,9 +83,9 @@ pub(crate) fn done(storage: &dyn Storage) -> io::Result<()> {
 fn rename_all(storage: &dyn Storage, note: &Note) -> io::Result<()> {
     let new = note.new_log();
     let mut names = storage.list()?;
-    names.retain(|name| name.starts_with("seg-"));
+    names.retain(|name| name.starts_with("seg-") || name.starts_with("tree-") || name == "origin");
     // The new log begins only after every name has changed, so one segment of it proves that all have.
-    for name in &names {
+    for name in names.iter().filter(|name| name.starts_with("seg-")) {
         if let Ok(Ok(header)) = storage.open(name).and_then(|file| Header::read(&*file))
             && header.log == new
         {

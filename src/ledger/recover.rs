@@ -16,8 +16,10 @@ use crate::ledger::index::{Builder, Index, Summary};
 use crate::ledger::parse::unhex;
 use crate::ledger::quarantine;
 use crate::ledger::segment::{
-    BadHeader, File, Header, Scanner, Step, Storage, later_marks, list, read_exact_at, segment_name,
+    BadHeader, File, Head, Header, Scanner, Step, Storage, later_marks, list, read_exact_at, segment_name,
 };
+use crate::ledger::tree::Tree;
+use crate::tlog::{Checkpoint, Note, leaf_hash};
 
 /// A log that can go on.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub(crate) struct Recovered {
     pub(crate) unsynced: u64,
     /// The log that this one follows, where one was set aside.
     pub(crate) follows: Option<quarantine::Note>,
+    /// What the log itself says of its tree, oldest first.
+    pub(crate) heads: Vec<Head>,
 }
 
 /// Why a log cannot go on.
@@ -56,8 +60,9 @@ enum Stop {
     Damage(u64, String),
 }
 
-/// Walks through the segments and mends the last; `fresh` becomes the log's id if a new one must begin.
-pub(crate) fn recover(storage: &Arc<dyn Storage>, fresh: [u8; 16]) -> Result<Recovered, Failure> {
+/// Walks through the segments, mends the last and takes up the tree; `fresh` becomes the log's id if a new one must
+/// begin.
+pub(crate) fn recover(storage: &Arc<dyn Storage>, fresh: [u8; 16]) -> Result<(Recovered, Tree), Failure> {
     let io = |error| Failure::Io("the ledger's directory".to_owned(), error);
     let follows = quarantine::resume(&**storage).map_err(io)?;
     for name in storage.list().map_err(io)? {
@@ -68,15 +73,16 @@ pub(crate) fn recover(storage: &Arc<dyn Storage>, fresh: [u8; 16]) -> Result<Rec
     let log = follows.as_ref().map_or(fresh, quarantine::Note::new_log);
     let empty = Recovered { log, follows, ..Recovered::empty() };
     let mut walk = Walk { storage: &**storage, found: empty, header: None };
-    match walk.run() {
-        Ok(()) => Ok(walk.found),
+    match walk.run().and_then(|()| regrow(storage, &walk.found)) {
+        Ok(tree) => Ok((walk.found, tree)),
         Err(Stop::Failure(failure)) => Err(failure),
         Err(Stop::Damage(segment, reason)) => {
             let name = segment_name(segment);
             tracing::error!(segment = name, reason, "committed ledger entries are damaged; the log is set aside");
             let old = walk.header.map(|header| header.log);
             let note = quarantine::set_aside(&**storage, (old, fresh), &name, &reason).map_err(io)?;
-            Ok(Recovered { log: fresh, next: 0, unclean: true, follows: Some(note), ..Recovered::empty() })
+            let found = Recovered { log: fresh, next: 0, unclean: true, follows: Some(note), ..Recovered::empty() };
+            Ok((found, Tree::open(storage, &[]).map_err(io)?))
         }
     }
 }
@@ -92,6 +98,7 @@ impl Recovered {
             unclean: false,
             unsynced: 0,
             follows: None,
+            heads: Vec::new(),
         }
     }
 }
@@ -113,6 +120,8 @@ struct Extent {
     synced: u64,
     /// Its seal, if that is what it ends with.
     seal: Option<FrameKind>,
+    /// The last tree that it states.
+    head: Option<Head>,
 }
 
 impl Walk<'_> {
@@ -127,6 +136,7 @@ impl Walk<'_> {
                 return Err(Stop::Damage(first, format!("entries {wanted} to {got} are missing")));
             }
             self.found.next = first;
+            self.found.heads.extend(header.tree);
             self.segment(&file, &header, limit).map_err(|stop| match stop {
                 Trouble::Io(error) => failed(&segment_name(first), error),
                 Trouble::Damage(reason) => Stop::Damage(first, reason),
@@ -156,12 +166,15 @@ impl Walk<'_> {
         if let Some((index, summary)) = self.indexed(&**file, header, limit)? {
             self.adopt(index.end, summary);
             if limit.is_none() {
-                self.found.unclean = !stopped(&**file, index.data_end)?;
+                let seal = seal_at(&**file, index.data_end)?;
+                self.found.unclean = seal.is_none_or(|(kind, _)| kind != FrameKind::Seal { stop: true });
+                self.found.heads.extend(seal.and_then(|(_, mark)| head_of(&mark)));
             }
             return Ok(());
         }
         let mut builder = Builder::new(std::mem::take(&mut self.found.open));
         let extent = scan(file, header, limit, &mut builder)?;
+        self.found.heads.extend(extent.head);
         match limit {
             Some(limit) if extent.end < limit => {
                 return Err(Trouble::Damage(format!("entries {} to {limit} cannot be read", extent.end)));
@@ -220,7 +233,7 @@ impl Walk<'_> {
         file.truncate(extent.data_end)?;
         file.sync()?;
         let mut seal = Vec::new();
-        put_mark(&mut seal, FrameKind::Seal { stop: false }, Mark { size: extent.end, synced: extent.end });
+        put_mark(&mut seal, FrameKind::Seal { stop: false }, Mark { size: extent.end, synced: extent.end, root: None });
         file.write_at(&seal, extent.data_end)?;
         Ok(file.sync()?)
     }
@@ -244,17 +257,22 @@ fn failed(what: &str, error: io::Error) -> Stop {
 /// Reads whole frames in order, up to `limit`, the first that does not follow, or a seal.
 fn scan(file: &Arc<dyn File>, header: &Header, limit: Option<u64>, builder: &mut Builder) -> io::Result<Extent> {
     let mut scanner = Scanner::new(Arc::clone(file));
-    let mut extent = Extent { end: header.first, data_end: scanner.offset(), synced: 0, seal: None };
+    let mut extent = Extent { end: header.first, data_end: scanner.offset(), synced: 0, seal: None, head: None };
     while let Step::Frame { offset, kind, index, mark, payload } = scanner.step()? {
         if index != extent.end || limit.is_some_and(|limit| index >= limit && kind == FrameKind::Entry) {
             break;
         }
         if kind == FrameKind::Entry {
-            builder.note(offset, index, scanner.payload(payload));
+            builder.note(offset, index, scanner.payload(payload.clone()));
             extent.end += 1;
         }
         extent.data_end = scanner.offset();
         extent.synced = extent.synced.max(mark.map_or(0, |mark| mark.synced));
+        let stated = match kind {
+            FrameKind::Checkpoint => checkpoint_head(scanner.payload(payload)),
+            _ => mark.and_then(|mark| head_of(&mark)),
+        };
+        extent.head = stated.or(extent.head);
         if matches!(kind, FrameKind::Seal { .. }) {
             extent.seal = Some(kind);
             break;
@@ -263,12 +281,72 @@ fn scan(file: &Arc<dyn File>, header: &Header, limit: Option<u64>, builder: &mut
     Ok(extent)
 }
 
-/// Whether a segment ends with the seal of an orderly stop.
-fn stopped(file: &dyn File, data_end: u64) -> io::Result<bool> {
+/// The seal that a segment ends with.
+fn seal_at(file: &dyn File, data_end: u64) -> io::Result<Option<(FrameKind, Mark)>> {
     let mut bytes = [0; MARK_FRAME_BYTES];
-    let Some(at) = data_end.checked_sub(MARK_FRAME_BYTES as u64) else { return Ok(false) };
+    let Some(at) = data_end.checked_sub(MARK_FRAME_BYTES as u64) else { return Ok(None) };
     read_exact_at(file, &mut bytes, at)?;
-    Ok(matches!(parse(&bytes), Parsed::Frame(frame) if frame.kind == FrameKind::Seal { stop: true }))
+    let Parsed::Frame(frame) = parse(&bytes) else { return Ok(None) };
+    let seal = matches!(frame.kind, FrameKind::Seal { .. });
+    Ok(frame.mark().filter(|_| seal).map(|mark| (frame.kind, mark)))
+}
+
+fn head_of(mark: &Mark) -> Option<Head> {
+    mark.root.map(|root| Head { size: mark.size, root })
+}
+
+fn checkpoint_head(note: &[u8]) -> Option<Head> {
+    let note: Note = std::str::from_utf8(note).ok()?.parse().ok()?;
+    let Checkpoint { size, root, .. } = Checkpoint::parse(&note.text).ok()?;
+    Some(Head { size, root })
+}
+
+/// Takes up the tree where its files lead to a head that the log states, and grows it over what follows. What the log
+/// states of the rest must be what comes out: a frame's CRC is anyone's to compute.
+fn regrow(storage: &Arc<dyn Storage>, found: &Recovered) -> Result<Tree, Stop> {
+    let failed_at = |name: String| move |error| failed(&name, error);
+    let mut tree = Tree::open(storage, &found.heads).map_err(failed_at("the tree's hashes".to_owned()))?;
+    let from = tree.size();
+    let firsts = list(&**storage).map_err(failed_at("the ledger's directory".to_owned()))?;
+    for (at, first) in firsts.iter().copied().enumerate() {
+        let limit = firsts.get(at + 1).copied().unwrap_or(found.next);
+        if tree.size() >= limit {
+            continue;
+        }
+        let name = segment_name(first);
+        let file = storage.open(&name).map_err(failed_at(name.clone()))?;
+        let mut scanner = Scanner::new(file);
+        while tree.size() < limit
+            && let Step::Frame { kind, index, payload, .. } = scanner.step().map_err(failed_at(name.clone()))?
+        {
+            if kind == FrameKind::Entry && index == tree.size() {
+                let leaf = leaf_hash(scanner.payload(payload));
+                tree.push(leaf).map_err(failed_at("the tree's hashes".to_owned()))?;
+                told_wrong(&found.heads, &tree, first)?;
+            }
+        }
+        if tree.size() < limit {
+            return Err(Stop::Damage(first, format!("entries {} to {limit} cannot be read", tree.size())));
+        }
+    }
+    tree.flush().map_err(failed_at("the tree's hashes".to_owned()))?;
+    if let Some(head) = found.heads.iter().find(|head| head.size > found.next) {
+        let reason = format!("entries {} to {} were committed to and are missing", found.next, head.size);
+        return Err(Stop::Damage(firsts.last().copied().unwrap_or_default(), reason));
+    }
+    if tree.size() > from {
+        tracing::info!(from, size = tree.size(), "the ledger's tree was grown over what the last run left");
+    }
+    Ok(tree)
+}
+
+fn told_wrong(heads: &[Head], tree: &Tree, segment: u64) -> Result<(), Stop> {
+    let size = tree.size();
+    let stated = heads.iter().filter(|head| head.size == size);
+    match stated.map(|head| head.root).find(|root| *root != tree.head().root) {
+        None => Ok(()),
+        Some(_) => Err(Stop::Damage(segment, format!("its first {size} entries are not those that were committed to"))),
+    }
 }
 
 /// Entries by their indices, in one pass over each segment that holds any.

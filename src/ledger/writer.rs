@@ -13,13 +13,14 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rand::RngExt as _;
 use tokio::sync::oneshot;
 
 use crate::exchange::{NotRecorded, OnFailure, Refusal, Ticket, Unrecorded};
 use crate::ledger::config::{Config, Durability};
 use crate::ledger::entry::{self, Gap, Kind, OriginJson};
+use crate::ledger::integrator::Published;
 use crate::ledger::json::Clock;
 use crate::ledger::meters::Meters;
 use crate::ledger::pending::{Keeping, Pending, State};
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     size: AtomicU64,
     /// [`State`], readable without the lock.
     state: AtomicU8,
+    /// The newest checkpoint.
+    checkpoint: ArcSwapOption<Published>,
 }
 
 /// An entry on its way in.
@@ -94,6 +97,7 @@ impl Shared {
             queued_entries: AtomicU64::new(0),
             queued_bytes: AtomicU64::new(0),
             state: AtomicU8::new(State::Writing as u8),
+            checkpoint: ArcSwapOption::empty(),
         }
     }
 
@@ -141,6 +145,19 @@ impl Shared {
     pub(crate) fn queue(&self) -> (u64, u64) {
         let entries = self.places.load(Ordering::Relaxed) + self.queued_entries.load(Ordering::Relaxed);
         (entries, self.queued_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Takes a new checkpoint, and has it written into the log.
+    pub(crate) fn publish_checkpoint(&self, published: Published) {
+        let published = Arc::new(published);
+        self.checkpoint.store(Some(Arc::clone(&published)));
+        self.lock().checkpoint = Some(published);
+        self.wake.notify_one();
+    }
+
+    /// The newest checkpoint of this run.
+    pub(crate) fn checkpoint(&self) -> Option<Arc<Published>> {
+        self.checkpoint.load_full()
     }
 
     /// Entries written.

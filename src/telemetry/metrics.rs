@@ -26,6 +26,8 @@ const HEAD_TO_END: &str = "From the request's head to the end of the answer.";
 const UPSTREAM: &str = "Waiting for the model server, per prediction.";
 const OVERHEAD: &str =
     "What the proxy added to a prediction: its time less the time waiting for the model server and the client.";
+const CHECKPOINT_AGE: &str =
+    "Since the newest checkpoint, while entries wait for the next; 0 while it covers them all.";
 const COMMIT: &str = "A group of entries from taken to as durable as the mode promises.";
 
 /// Seconds: the data path's own work, from a few microseconds up.
@@ -73,6 +75,8 @@ pub struct Metrics {
     pub ledger_commit: Histogram,
     /// `ledger_tree_size`
     pub ledger_tree_size: IntGauge,
+    /// `ledger_checkpoint_age_seconds`
+    pub ledger_checkpoint_age: Gauge,
     /// `ledger_unrecorded_total{reason}`
     pub ledger_unrecorded: IntCounterVec,
     /// `ledger_integrity_failures_total`
@@ -108,6 +112,7 @@ impl Metrics {
             ledger_queue_bytes: r.gauge("ledger_queue_bytes", "Bytes waiting to be written to the ledger."),
             ledger_commit: r.histogram("ledger_commit_seconds", COMMIT_BUCKETS, COMMIT),
             ledger_tree_size: r.gauge("ledger_tree_size", "Entries in the ledger."),
+            ledger_checkpoint_age: r.ratio("ledger_checkpoint_age_seconds", CHECKPOINT_AGE),
             ledger_unrecorded: r.counters("ledger_unrecorded_total", &["reason"], "Predictions without an entry."),
             ledger_integrity_failures: r
                 .counter("ledger_integrity_failures_total", "Damage found in committed entries."),
@@ -215,6 +220,7 @@ mod tests {
         ("ledger_queue_bytes", &[]),
         ("ledger_commit_seconds", &[]),
         ("ledger_tree_size", &[]),
+        ("ledger_checkpoint_age_seconds", &[]),
         ("ledger_unrecorded_total", &["reason"]),
         ("ledger_integrity_failures_total", &[]),
         ("deployment_traceable_ratio", &[]),

@@ -18,6 +18,7 @@ pub(crate) use scan::{Scanner, Step, later_marks};
 pub(crate) use storage::{File, Storage, read_exact_at};
 
 use crate::ledger::frame::{u32_at, u64_at};
+use crate::tlog::Hash;
 
 /// Bytes of a segment's header.
 pub(crate) const HEADER_BYTES: usize = 128;
@@ -36,7 +37,8 @@ const NOTHING: u64 = u64::MAX;
 /// 0 magic | 8 version u32 | 12 header length u32 | 16 log id [16] | 32 first index u64
 /// 40 previous tree size u64 | 48 previous tree root [32] | 80 first index replaced u64 | 88 salt u64 | 96 zeros | 124 crc32c u32
 /// ```
-/// The previous tree head is zero until the ledger keeps one.
+/// The previous tree head is the newest that was known when the segment began; its size may be less than the first
+/// index, and zero where there was none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     /// The same for every segment of a log.
@@ -47,6 +49,17 @@ pub(crate) struct Header {
     pub(crate) replaces: Option<u64>,
     /// Random: tells two segments that began at the same index apart.
     pub(crate) salt: u64,
+    /// The tree over entries before this segment.
+    pub(crate) tree: Option<Head>,
+}
+
+/// A tree's size and root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// Entries in it.
+    pub(crate) size: u64,
+    /// RFC 6962's `MTH` over them.
+    pub(crate) root: Hash,
 }
 
 /// Why a header cannot be read.
@@ -69,6 +82,10 @@ impl Header {
         out[12..16].copy_from_slice(&(128_u32).to_le_bytes());
         out[16..32].copy_from_slice(&self.log);
         out[32..40].copy_from_slice(&self.first.to_le_bytes());
+        if let Some(tree) = self.tree {
+            out[40..48].copy_from_slice(&tree.size.to_le_bytes());
+            out[48..80].copy_from_slice(&tree.root);
+        }
         out[80..88].copy_from_slice(&self.replaces.unwrap_or(NOTHING).to_le_bytes());
         out[88..96].copy_from_slice(&self.salt.to_le_bytes());
         let crc = crc32c::crc32c(&out[..124]);
@@ -91,7 +108,11 @@ impl Header {
         let mut log = [0; 16];
         log.copy_from_slice(&bytes[16..32]);
         let replaces = u64_at(bytes, 80).filter(|first| *first != NOTHING);
+        let mut root = [0; 32];
+        root.copy_from_slice(&bytes[48..80]);
+        let size = u64_at(bytes, 40).unwrap_or_default();
         Ok(Self {
+            tree: (root != [0; 32]).then_some(Head { size, root }),
             log,
             first: u64_at(bytes, 32).unwrap_or_default(),
             replaces,
@@ -139,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_header_reads_back_and_every_flip_is_seen() {
-        let header = Header { log: [7; 16], first: 42, replaces: Some(42), salt: 9 };
+        let tree = Some(Head { size: 40, root: [3; 32] });
+        let header = Header { log: [7; 16], first: 42, replaces: Some(42), salt: 9, tree };
         let bytes = header.encode();
         assert_eq!(Header::decode(&bytes), Ok(header));
         for at in 0..bytes.len() {

@@ -136,7 +136,7 @@ impl Scanner {
 /// lost from memory, never before. Damage in what had been committed leaves them behind.
 pub(crate) fn later_marks(file: &dyn File, from: u64) -> io::Result<Mark> {
     let len = file.len()?;
-    let mut found = Mark { size: 0, synced: 0 };
+    let mut found = Mark { size: 0, synced: 0, root: None };
     let mut buf = vec![0; CHUNK_BYTES];
     let mut base = from.next_multiple_of(8);
     while base < len {

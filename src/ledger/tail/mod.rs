@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 pub(crate) use group::{Group, Waiter};
 
-use crate::ledger::frame::{FrameKind, MARK_FRAME_BYTES, Mark, Parsed, parse, put_entry, put_mark};
-use crate::ledger::segment::{DATA_START, File, Header, SPARE_NAME, Storage, segment_name};
+use crate::ledger::frame::{FrameKind, MARK_FRAME_BYTES, Mark, Parsed, parse, put_checkpoint, put_entry, put_mark};
+use crate::ledger::integrator::Published;
+use crate::ledger::segment::{DATA_START, File, Head, Header, SPARE_NAME, Storage, segment_name};
 
 /// The segment being written, and the group in hand.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(crate) struct Tail {
     pub(crate) synced: Synced,
     /// The segment.
     pub(crate) file: Arc<dyn File>,
+    /// The newest tree that covers none but synced entries.
+    pub(crate) tree: Option<Head>,
     /// The next segment, made ahead of need.
     spare: Option<Arc<dyn File>>,
     /// An I/O error happened: nothing more may be written to the segment, nor believed of a sync.
@@ -72,8 +75,13 @@ pub(crate) struct Done {
 
 impl Tail {
     /// Makes the first segment of a run, whose entries begin at `first`.
-    pub(crate) fn start(storage: Arc<dyn Storage>, log: [u8; 16], first: u64, segment_bytes: u64) -> io::Result<Self> {
-        let header = Header { log, first, replaces: None, salt: rand::random() };
+    pub(crate) fn start(
+        storage: Arc<dyn Storage>,
+        log: [u8; 16],
+        (first, tree): (u64, Option<Head>),
+        segment_bytes: u64,
+    ) -> io::Result<Self> {
+        let header = Header { log, first, replaces: None, salt: rand::random(), tree };
         let file = storage.create(SPARE_NAME, segment_bytes)?;
         publish(&*storage, &*file, &header.encode(), &header)?;
         Ok(Self {
@@ -85,6 +93,7 @@ impl Tail {
             size: first,
             synced: Synced { size: first, offset: DATA_START },
             file,
+            tree,
             spare: None,
             poisoned: false,
             sealed: false,
@@ -101,7 +110,7 @@ impl Tail {
         if self.sealed || self.poisoned || (!fits && self.offset > DATA_START) {
             return Err(Stuck::Full);
         }
-        put_mark(&mut self.group.frames, FrameKind::Commit, Mark { size, synced: self.synced.size });
+        put_mark(&mut self.group.frames, FrameKind::Commit, Mark { size, synced: self.synced.size, root: None });
         match self.file.write_at(&self.group.frames, self.offset) {
             Ok(()) => {
                 self.offset += self.group.frames.len() as u64;
@@ -114,6 +123,16 @@ impl Tail {
                 Err(Stuck::Io(error))
             }
         }
+    }
+
+    /// Writes a commit frame, and a checkpoint before it. Only with an empty group in hand.
+    pub(crate) fn write_mark(&mut self, checkpoint: Option<&Published>) -> Result<(), Stuck> {
+        if let Some(Published { note, .. }) = checkpoint {
+            put_checkpoint(&mut self.group.frames, self.size, note.to_string().as_bytes());
+        }
+        let result = self.write();
+        self.group.clear();
+        result
     }
 
     /// Writes the group and syncs it. On failure the group stays in hand, and is not in the log.
@@ -170,7 +189,8 @@ impl Tail {
         // Synced before it is sworn to: the seal then tells damage before it from a tail that was never durable.
         self.sync()?;
         let mut seal = Vec::new();
-        put_mark(&mut seal, FrameKind::Seal { stop }, Mark { size: self.size, synced: self.size });
+        let root = self.tree.filter(|tree| tree.size == self.size).map(|tree| tree.root);
+        put_mark(&mut seal, FrameKind::Seal { stop }, Mark { size: self.size, synced: self.size, root });
         if let Err(error) = self.file.write_at(&seal, self.offset) {
             self.poisoned = true;
             return Err(error);
@@ -187,7 +207,7 @@ impl Tail {
     pub(crate) fn rotate(&mut self) -> io::Result<Done> {
         self.seal(false)?;
         let done = Done { first: self.first, lost: 0 };
-        self.begin(&Header { log: self.log, first: self.size, replaces: None, salt: rand::random() }, &[])?;
+        self.begin(&self.header(self.size, None), &[])?;
         self.synced = Synced { size: self.size, offset: self.offset };
         Ok(done)
     }
@@ -203,12 +223,16 @@ impl Tail {
             self.group.renumber(first + kept);
         }
         frames.extend_from_slice(&self.group.frames);
-        put_mark(&mut frames, FrameKind::Commit, Mark { size, synced: first });
+        put_mark(&mut frames, FrameKind::Commit, Mark { size, synced: first, root: None });
         let done = Done { first: self.first, lost };
-        self.begin(&Header { log: self.log, first, replaces: Some(first), salt: rand::random() }, &frames)?;
+        self.begin(&self.header(first, Some(first)), &frames)?;
         self.size = size;
         self.synced = Synced { size, offset: self.offset };
         Ok(done)
+    }
+
+    fn header(&self, first: u64, replaces: Option<u64>) -> Header {
+        Header { log: self.log, first, replaces, salt: rand::random(), tree: self.tree }
     }
 
     /// Makes a new segment durable under its name, and only then writes to it.

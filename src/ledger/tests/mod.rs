@@ -7,8 +7,8 @@ mod golden;
 mod life;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
@@ -17,7 +17,7 @@ use super::read::{Found, Query, Reader};
 use super::segment::{Storage, sim::Sim};
 use super::{Config, Durability, Entry, Ledger, OpenError, Origin};
 use crate::exchange::{Exchange, NotRecorded, Outcome, Payload, Prediction, Ticket, VersionSource};
-use crate::ledger::entry::OriginJson;
+use crate::ledger::signing::Keys;
 use crate::lineage::{Document, Identity};
 use crate::telemetry::Metrics;
 use crate::units::{Period, Size};
@@ -71,8 +71,8 @@ fn open(config: &Config) -> (Ledger, Arc<Metrics>) {
 fn open_sim(sim: &Sim, config: &Config) -> Result<(Ledger, Arc<Metrics>), OpenError> {
     let metrics = Arc::new(Metrics::new());
     let storage: Arc<dyn Storage> = Arc::new(sim.clone());
-    let origin = OriginJson::new("fraud-prod", "fraud-prod-7c9d");
-    let ledger = Ledger::open_in(config, (origin, &metrics), storage, None, Path::new("sim"))?;
+    static KEYS: LazyLock<Keys> = LazyLock::new(Keys::fresh);
+    let ledger = Ledger::open_in(config, (&origin(), &KEYS, &metrics), storage, None, Path::new("sim"))?;
     Ok((ledger, metrics))
 }
 

@@ -1,0 +1,200 @@
+//! Grows the tree over what is synced and signs checkpoints: a thread of its own, so that no answer waits for a hash.
+//!
+//! It reads entries back from their segments, never further than the keeper says that they are on stable storage; so
+//! the tree never has to go back, and no checkpoint can speak of what a crash takes away. What it signs the keeper
+//! writes into the log. It decides nothing about entries.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::ledger::frame::FrameKind;
+use crate::ledger::segment::{File, Head, Scanner, Step};
+use crate::ledger::signing::Notary;
+use crate::ledger::tree::Tree;
+use crate::ledger::writer::Shared;
+use crate::tlog::{Note, leaf_hash};
+
+/// A head and the checkpoint that commits to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    pub(crate) head: Head,
+    pub(crate) note: Note,
+    pub(crate) at: Instant,
+}
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Told {
+    /// The log goes on in a new segment from this index on; what others hold from there on is discarded.
+    Segment(u64, Arc<dyn File>),
+    /// So many entries are on stable storage.
+    Synced(u64),
+}
+
+/// The thread's handle.
+#[derive(Debug)]
+pub(crate) struct Integrator {
+    sender: Option<Sender<Told>>,
+    thread: Option<JoinHandle<Integration>>,
+    /// What was told last.
+    synced: u64,
+    /// What the thread left behind.
+    last: Option<Published>,
+}
+
+impl Integrator {
+    /// Starts the thread over a tree that covers everything before the segment that begins at `first`.
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        (tree, notary): (Tree, Notary),
+        (first, file): (u64, Arc<dyn File>),
+    ) -> io::Result<Self> {
+        let (sender, receiver) = channel();
+        let mut integration =
+            Integration { shared, tree, notary, sources: VecDeque::new(), signed: None, failed: false };
+        integration.begin(first, file);
+        let run = move || {
+            integration.run(&receiver);
+            integration
+        };
+        let thread = std::thread::Builder::new().name("ledger-tree".to_owned()).spawn(run)?;
+        Ok(Self { sender: Some(sender), thread: Some(thread), synced: 0, last: None })
+    }
+
+    /// The log goes on in another segment.
+    pub(crate) fn segment(&mut self, first: u64, file: &Arc<dyn File>) {
+        self.tell(Told::Segment(first, Arc::clone(file)));
+    }
+
+    /// So many entries are on stable storage: they are integrated and committed to.
+    pub(crate) fn synced(&mut self, size: u64) {
+        if self.synced < size {
+            self.synced = size;
+            self.tell(Told::Synced(size));
+        }
+    }
+
+    fn tell(&self, told: Told) {
+        if let Some(sender) = &self.sender
+            && sender.send(told).is_err()
+        {
+            tracing::error!("the thread that grows the ledger's tree is gone");
+        }
+    }
+
+    /// Integrates what it was told of, and ends. Gives the last checkpoint.
+    pub(crate) fn finish(&mut self) -> Option<Published> {
+        drop(self.sender.take());
+        if let Some(thread) = self.thread.take() {
+            let mut integration = thread.join().ok()?;
+            if let Err(error) = integration.tree.sync() {
+                tracing::warn!(%error, "the tree's hashes could not be synced; the next start may make them again");
+            }
+            self.last = integration.signed;
+        }
+        self.last.clone()
+    }
+}
+
+impl Drop for Integrator {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// The thread's state.
+#[derive(Debug)]
+struct Integration {
+    shared: Arc<Shared>,
+    tree: Tree,
+    notary: Notary,
+    /// Segments with entries that are not in the tree, oldest first.
+    sources: VecDeque<Source>,
+    signed: Option<Published>,
+    /// A failure was told already.
+    failed: bool,
+}
+
+#[derive(Debug)]
+struct Source {
+    first: u64,
+    scanner: Scanner,
+}
+
+impl Integration {
+    fn run(&mut self, receiver: &Receiver<Told>) {
+        while let Ok(told) = receiver.recv() {
+            let mut synced = 0;
+            // Whatever came meanwhile is one piece of work.
+            for told in std::iter::once(told).chain(receiver.try_iter()) {
+                match told {
+                    Told::Segment(first, file) => self.begin(first, file),
+                    Told::Synced(size) => synced = size,
+                }
+            }
+            match self.integrate(synced) {
+                Ok(()) => self.failed = false,
+                Err(error) if self.failed => tracing::debug!(%error, "the ledger's tree still cannot grow"),
+                Err(error) => {
+                    self.failed = true;
+                    self.shared.meters.integrity_failures.inc();
+                    tracing::error!(%error, size = self.tree.size(), "the ledger's tree cannot grow; checkpoints wait");
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, first: u64, file: Arc<dyn File>) {
+        // A segment replaced from its first entry on holds nothing that counts.
+        self.sources.retain(|source| source.first < first);
+        self.sources.push_back(Source { first, scanner: Scanner::new(file) });
+    }
+
+    fn integrate(&mut self, synced: u64) -> io::Result<()> {
+        self.tree.flush()?;
+        while self.tree.size() < synced {
+            let limit = self.sources.get(1).map_or(synced, |next| next.first.min(synced));
+            if self.tree.size() >= limit {
+                self.sources.pop_front();
+                continue;
+            }
+            let Some(source) = self.sources.front_mut() else { return Err(missing(self.tree.size())) };
+            match source.scanner.step()? {
+                Step::Frame { kind: FrameKind::Entry, index, payload, .. } if index == self.tree.size() => {
+                    let leaf = leaf_hash(source.scanner.payload(payload));
+                    self.tree.push(leaf)?;
+                }
+                Step::Frame { kind: FrameKind::Entry, index, .. } if index > self.tree.size() => {
+                    return Err(missing(self.tree.size()));
+                }
+                Step::Frame { .. } => {}
+                Step::End | Step::Torn => return Err(missing(self.tree.size())),
+            }
+        }
+        self.tree.flush()?;
+        self.sign();
+        Ok(())
+    }
+
+    fn sign(&mut self) {
+        let head = self.tree.head();
+        if self.signed.as_ref().is_some_and(|signed| signed.head.size >= head.size) {
+            return;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let Some(note) = self.notary.checkpoint(head, now) else {
+            return tracing::error!("a checkpoint could not be signed");
+        };
+        let published = Published { head, note, at: Instant::now() };
+        self.signed = Some(published.clone());
+        self.shared.publish_checkpoint(published);
+    }
+}
+
+fn missing(index: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("entry {index} was synced and cannot be read back"))
+}

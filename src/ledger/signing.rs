@@ -1,0 +1,189 @@
+//! The keys that the ledger signs with, and the name that it signs under.
+//!
+//! A log's origin, which is its key's name too, is `DEPLOYMENT/LOG`: chosen when the log begins, kept in a file beside
+//! the segments, so that a deployment that is renamed later goes on under the old name. The private key is made on the
+//! first start, or given; it never leaves its file but into memory.
+
+use std::fs::{File as StdFile, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use crate::ledger::index::put_file;
+use crate::ledger::json;
+use crate::ledger::segment::{Storage, read_exact_at};
+use crate::tlog::{Checkpoint, KeyError, Note, Signer, VerifierKey, base64};
+
+/// The Ed25519 key's file in the data directory, unless another is configured.
+const KEY_NAME: &str = "signing-key.pem";
+/// The ML-DSA-44 key's file beside it.
+const ML_DSA_KEY_NAME: &str = "signing-key.ml-dsa-44.pem";
+/// The file in the ledger's folder that keeps a log's origin.
+const ORIGIN_NAME: &str = "origin";
+/// The most bytes of a key file that are read.
+const KEY_BYTES_MAX: u64 = 64 << 10;
+/// The most bytes of an origin: an ML-DSA-44 signature covers no more.
+const ORIGIN_BYTES_MAX: usize = 255;
+/// Bytes of `/` and a log id in hexadecimal.
+const LOG_BYTES: usize = 33;
+/// What names may hold beside letters and digits.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Characters of base 64 on a line of a PEM file (RFC 7468, section 2).
+const PEM_LINE_BYTES: usize = 64;
+
+/// Private keys in PKCS #8, not yet under a name.
+pub(crate) struct Keys {
+    ed25519: Vec<u8>,
+    ml_dsa_44: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys").finish_non_exhaustive()
+    }
+}
+
+/// A key's file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("ledger.signing_key: {path}: {problem}")]
+pub struct KeyFileError {
+    path: PathBuf,
+    problem: Problem,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("it holds no PKCS #8 key: it must begin with -----BEGIN PRIVATE KEY-----")]
+    Pem,
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl Keys {
+    /// Reads the keys, made where there are none.
+    pub(crate) fn open(dir: &Path, given: Option<&Path>, ml_dsa: bool) -> Result<Self, KeyFileError> {
+        let path = given.map_or_else(|| dir.join(KEY_NAME), Path::to_owned);
+        let ed25519 = read_or_make(&path, given.is_none(), Signer::generate_ed25519)?;
+        let second = path.with_file_name(ML_DSA_KEY_NAME);
+        let ml_dsa_44 = ml_dsa.then(|| read_or_make(&second, true, Signer::generate_ml_dsa_44)).transpose()?;
+        Ok(Self { ed25519, ml_dsa_44 })
+    }
+
+    /// Fresh keys that no file keeps, for tests.
+    #[cfg(test)]
+    pub(crate) fn fresh() -> Self {
+        let ml_dsa_44 = None;
+        Self { ed25519: Signer::generate_ed25519().unwrap_or_default(), ml_dsa_44 }
+    }
+
+    /// The keys under a log's name.
+    pub(crate) fn under(&self, origin: &str) -> Result<Notary, KeyError> {
+        let ders = std::iter::once(&self.ed25519).chain(&self.ml_dsa_44);
+        let signers: Vec<Signer> = ders.map(|der| Signer::from_pkcs8(origin, der, false)).collect::<Result<_, _>>()?;
+        Ok(Notary { origin: origin.to_owned(), signers })
+    }
+}
+
+/// Signs a log's checkpoints.
+#[derive(Debug)]
+pub(crate) struct Notary {
+    origin: String,
+    signers: Vec<Signer>,
+}
+
+impl Notary {
+    /// The log's name.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The keys that check what it signs; the Ed25519 key first.
+    pub(crate) fn verifiers(&self) -> impl Iterator<Item = &VerifierKey> {
+        self.signers.iter().map(Signer::verifier)
+    }
+
+    /// Signs that the log has this head.
+    pub(crate) fn checkpoint(&self, head: crate::ledger::segment::Head, unix_seconds: u64) -> Option<Note> {
+        let text = Checkpoint { origin: self.origin.clone(), size: head.size, root: head.root }.to_string();
+        let signatures = self.signers.iter().map(|signer| signer.sign(&text, unix_seconds)).collect::<Option<_>>()?;
+        Some(Note { text, signatures })
+    }
+}
+
+/// The origin of a log, kept from its first start on.
+pub(crate) fn origin(storage: &dyn Storage, deployment: &str, log: [u8; 16]) -> io::Result<String> {
+    let mut id = Vec::new();
+    json::hex(&mut id, &log);
+    let id = String::from_utf8_lossy(&id).into_owned();
+    if storage.list()?.iter().any(|name| name == ORIGIN_NAME) {
+        let file = storage.open(ORIGIN_NAME)?;
+        let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(0).min(ORIGIN_BYTES_MAX + 1)];
+        read_exact_at(&*file, &mut bytes, 0)?;
+        let kept = String::from_utf8(bytes).ok().and_then(|text| text.strip_suffix('\n').map(str::to_owned));
+        if let Some(kept) = kept.filter(|kept| kept.ends_with(&format!("/{id}"))) {
+            return Ok(kept);
+        }
+    }
+    let mut name = utf8_percent_encode(deployment, PLAIN).to_string();
+    // Percent-encoded: every byte is a character.
+    name.truncate(ORIGIN_BYTES_MAX - LOG_BYTES);
+    let origin = format!("{name}/{id}");
+    put_file(storage, ORIGIN_NAME, format!("{origin}\n").as_bytes())?;
+    Ok(origin)
+}
+
+fn read_or_make(
+    path: &Path,
+    may_make: bool,
+    make: impl FnOnce() -> Result<Vec<u8>, KeyError>,
+) -> Result<Vec<u8>, KeyFileError> {
+    let failed = |problem: Problem| KeyFileError { path: path.to_owned(), problem };
+    match StdFile::open(path) {
+        Ok(file) => read(&file, path).map_err(failed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && may_make => {
+            let der = make().map_err(|error| failed(error.into()))?;
+            write(path, &der).map_err(|error| failed(error.into()))?;
+            tracing::info!(key = %path.display(), "made a key to sign the ledger's checkpoints; keep a copy apart");
+            Ok(der)
+        }
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+fn read(file: &StdFile, path: &Path) -> Result<Vec<u8>, Problem> {
+    let mode = file.metadata()?.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!(key = %path.display(), mode = format!("{:o}", mode & 0o777), "others may read the signing key");
+    }
+    let mut pem = Vec::new();
+    file.take(KEY_BYTES_MAX).read_to_end(&mut pem)?;
+    let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| Problem::Pem)?;
+    let der = key.secret_pkcs8_der().to_vec();
+    Signer::from_pkcs8("key", &der, false)?;
+    Ok(der)
+}
+
+/// Writes a key for its owner alone, whole or not at all.
+fn write(path: &Path, der: &[u8]) -> io::Result<()> {
+    let encoded = base64(der);
+    let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
+    for line in encoded.as_bytes().chunks(PEM_LINE_BYTES) {
+        pem.push_str(&String::from_utf8_lossy(line));
+        pem.push('\n');
+    }
+    pem.push_str("-----END PRIVATE KEY-----\n");
+    let unnamed = path.with_extension("tmp");
+    drop(std::fs::remove_file(&unnamed));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unnamed)?;
+    file.write_all(pem.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&unnamed, path)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    StdFile::open(parent)?.sync_all()
+}
