@@ -44,7 +44,7 @@ fn write(folder: &std::path::Path, entries: u64) -> anyhow::Result<()> {
     let identity = identity()?;
     let config = Config { dir: folder.to_owned(), durability: Durability::Write, ..Config::default() };
     let origin = Origin { deployment: "bench".to_owned(), instance: "find".to_owned() };
-    let ledger = Ledger::open(&config, origin, &Arc::new(Metrics::new()))?;
+    let ledger = Ledger::open(&config, &origin, &Arc::new(Metrics::new()))?;
     let began = Instant::now();
     for number in 0..entries {
         // Faster than any traffic: where the queue is full, its thread gets its turn.

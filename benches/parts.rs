@@ -238,7 +238,7 @@ impl Scratch {
         let dir = std::env::temp_dir().join(format!("touchmark-parts-{}", std::process::id()));
         let config = Config { dir: dir.clone(), durability, segment_size: Size(256 << 20), ..Config::default() };
         let origin = Origin { deployment: "bench".to_owned(), instance: "bench".to_owned() };
-        Ok(Self { ledger: Ledger::open(&config, origin, &Arc::new(Metrics::new()))?, dir })
+        Ok(Self { ledger: Ledger::open(&config, &origin, &Arc::new(Metrics::new()))?, dir })
     }
 
     fn close(self) -> anyhow::Result<()> {

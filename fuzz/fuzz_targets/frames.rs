@@ -41,7 +41,7 @@ fuzz_target!(|input: &[u8]| {
 fn open(data: &Path) -> Result<Ledger, touchmark::ledger::OpenError> {
     let config = Config { dir: data.to_owned(), segment_size: Size(1 << 20), ..Config::default() };
     let origin = Origin { deployment: "fuzz".to_owned(), instance: "0".to_owned() };
-    Ledger::open(&config, origin, &METRICS)
+    Ledger::open(&config, &origin, &METRICS)
 }
 
 /// Every entry that a reader finds, and how often.

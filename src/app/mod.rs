@@ -100,7 +100,7 @@ impl App {
         let instance = config.deployment.instance.clone().unwrap_or_default();
         let service = Service { deployment: &config.deployment.name, instance: &instance };
         let origin = ledger::Origin { deployment: config.deployment.name.clone(), instance: instance.clone() };
-        let ledger = Arc::new(Ledger::open(&config.ledger, origin, metrics)?);
+        let ledger = Arc::new(Ledger::open(&config.ledger, &origin, metrics)?);
         let tracer = Tracer::start(&config.telemetry.traces, &service, metrics)?;
 
         let readiness = Readiness::default();

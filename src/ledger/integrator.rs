@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +17,10 @@ use crate::ledger::signing::Notary;
 use crate::ledger::tree::Tree;
 use crate::ledger::writer::Shared;
 use crate::tlog::{Note, leaf_hash};
+
+/// What the thread may still have to hear, at most. It is told some times a second, and hears all of it at once; where
+/// a disk holds it up for so long, the keeper waits for it.
+const TOLD_MAX: usize = 1024;
 
 /// A head and the checkpoint that commits to it.
 #[derive(Clone, Debug)]
@@ -38,7 +42,7 @@ enum Told {
 /// The thread's handle.
 #[derive(Debug)]
 pub(crate) struct Integrator {
-    sender: Option<Sender<Told>>,
+    sender: Option<SyncSender<Told>>,
     thread: Option<JoinHandle<Integration>>,
     /// What was told last.
     synced: u64,
@@ -53,7 +57,7 @@ impl Integrator {
         (tree, notary): (Tree, Notary),
         (first, file): (u64, Arc<dyn File>),
     ) -> io::Result<Self> {
-        let (sender, receiver) = channel();
+        let (sender, receiver) = sync_channel(TOLD_MAX);
         let mut integration =
             Integration { shared, tree, notary, sources: VecDeque::new(), signed: None, failed: false };
         integration.begin(first, file);
@@ -65,30 +69,31 @@ impl Integrator {
         Ok(Self { sender: Some(sender), thread: Some(thread), synced: 0, last: None })
     }
 
-    /// The log goes on in another segment.
+    /// The log goes on in another segment. Waits where too much is untold: not under the ledger's lock.
     pub(crate) fn segment(&mut self, first: u64, file: &Arc<dyn File>) {
-        self.tell(Told::Segment(first, Arc::clone(file)));
-    }
-
-    /// So many entries are on stable storage: they are integrated and committed to.
-    pub(crate) fn synced(&mut self, size: u64) {
-        if self.synced < size {
-            self.synced = size;
-            self.tell(Told::Synced(size));
-        }
-    }
-
-    fn tell(&self, told: Told) {
         if let Some(sender) = &self.sender
-            && sender.send(told).is_err()
+            && sender.send(Told::Segment(first, Arc::clone(file))).is_err()
         {
             tracing::error!("the thread that grows the ledger's tree is gone");
         }
     }
 
-    /// Integrates what it was told of, and ends. Gives the last checkpoint.
-    pub(crate) fn finish(&mut self) -> Option<Published> {
-        drop(self.sender.take());
+    /// So many entries are on stable storage: they are integrated and committed to. Never waits; what could not be told
+    /// is told the next time.
+    pub(crate) fn synced(&mut self, size: u64) {
+        if self.synced < size
+            && let Some(sender) = &self.sender
+            && sender.try_send(Told::Synced(size)).is_ok()
+        {
+            self.synced = size;
+        }
+    }
+
+    /// Integrates the first `synced` entries, and ends. Gives the last checkpoint.
+    pub(crate) fn finish(&mut self, synced: u64) -> Option<Published> {
+        if let Some(sender) = self.sender.take() {
+            drop(sender.send(Told::Synced(synced)));
+        }
         if let Some(thread) = self.thread.take() {
             let mut integration = thread.join().ok()?;
             if let Err(error) = integration.tree.sync() {
@@ -102,7 +107,7 @@ impl Integrator {
 
 impl Drop for Integrator {
     fn drop(&mut self) {
-        self.finish();
+        self.finish(self.synced);
     }
 }
 
@@ -133,7 +138,7 @@ impl Integration {
             for told in std::iter::once(told).chain(receiver.try_iter()) {
                 match told {
                     Told::Segment(first, file) => self.begin(first, file),
-                    Told::Synced(size) => synced = size,
+                    Told::Synced(size) => synced = synced.max(size),
                 }
             }
             match self.integrate(synced) {

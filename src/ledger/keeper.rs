@@ -439,8 +439,7 @@ impl Keeper {
     /// The last checkpoint, over everything, and the seal.
     fn end(&mut self, tail: &mut Tail) -> io::Result<()> {
         tail.sync()?;
-        self.integrator.synced(tail.synced.size);
-        let last = self.integrator.finish();
+        let last = self.integrator.finish(tail.synced.size);
         if let Err(Stuck::Io(error)) = tail.write_mark(last.as_ref()) {
             return Err(error);
         }

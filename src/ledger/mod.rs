@@ -5,16 +5,18 @@
 //! A worker finishes a prediction and calls [`Recorder::finish`]. `entry` writes it as compact JSON into the
 //! thread's buffer; `writer` appends it as a frame to what is pending and, under the default durability, writes all
 //! that is pending to the active segment there and then, with one `pwrite`. The answer may leave now: the process can
-//! be killed and the entry is found. Within a second `keeper` syncs the segment. When it is nearly full, the keeper
-//! seals it, goes on in the next, and `indexer` builds the index that [`read::Reader`] looks entries up in.
+//! be killed and the entry is found. Within a second `keeper` syncs the segment, `integrator` makes the entry a leaf of
+//! the `tree` and signs a checkpoint over it, which the keeper writes into the log. When the segment is nearly full, the
+//! keeper seals it, goes on in the next, and `indexer` builds the index that [`read::Reader`] looks entries up in.
 //!
 //! # What it protects against
 //!
 //! Losing entries: the process may be killed at any instant (`write`), the power may fail (`sync`), a disk may
 //! return errors or fill up; each either keeps an entry or says that it did not (the caller's ticket, a counter, a
 //! `gap` entry). Torn and changed bytes: every frame carries a CRC, every file a checked header, padding is checked.
-//! Two writers: the data directory is locked. Not yet: someone who rewrites files with fresh CRCs; the Merkle tree
-//! and its checkpoints will show that, and commit frames and headers have their places for it.
+//! Two writers: the data directory is locked. Someone who rewrites files with fresh CRCs: their entries do not lead to
+//! the roots that checkpoints signed. Someone who has the key too can sign another history; what stands elsewhere (a
+//! witness, an anchor, an auditor's copy of a checkpoint) shows it.
 //!
 //! # Invariants
 //!
@@ -25,7 +27,7 @@
 //! # On disk
 //!
 //! `DIR/lock`, and in `DIR/ledger/`: `seg-<first index>.log` (see `segment`, `frame`), `seg-<first index>.idx` (see
-//! `index`), `old-<number>-<id of the log after it>-seg-….log` (a damaged log
+//! `index`), `tree-<level>.hash` (see `tree`), `origin` (the log's name), `old-<number>-<id of the log after it>-seg-….log` (a damaged log
 //! set aside, see `quarantine`), and while they are
 //! being made, `*.tmp`.
 
@@ -214,7 +216,7 @@ struct Inner {
 
 impl Ledger {
     /// Locks the directory, recovers what is there, and writes the `start` entry.
-    pub fn open(config: &Config, origin: Origin, metrics: &Arc<Metrics>) -> Result<Self, OpenError> {
+    pub fn open(config: &Config, origin: &Origin, metrics: &Arc<Metrics>) -> Result<Self, OpenError> {
         let dir = &config.dir;
         let path = dir.join(FOLDER);
         let failed = |source| OpenError::Io { path: path.clone(), source };
@@ -225,7 +227,7 @@ impl Ledger {
         })?;
         let disk = Disk::create(&path).map_err(failed)?;
         let keys = Keys::open(dir, config.signing_key.as_deref(), config.ml_dsa_44)?;
-        Self::open_in(config, (&origin, &keys, metrics), Arc::new(disk), Some(lock), &path)
+        Self::open_in(config, (origin, &keys, metrics), Arc::new(disk), Some(lock), &path)
     }
 
     fn open_in(

@@ -40,6 +40,8 @@ pub(crate) struct Recovered {
     pub(crate) follows: Option<quarantine::Note>,
     /// What the log itself says of its tree, oldest first.
     pub(crate) heads: Vec<Head>,
+    /// Where the segment begins that a crash left unsealed: what it holds must lead to the heads that it states.
+    pub(crate) suspect: Option<u64>,
 }
 
 /// Why a log cannot go on.
@@ -99,6 +101,7 @@ impl Recovered {
             unsynced: 0,
             follows: None,
             heads: Vec::new(),
+            suspect: None,
         }
     }
 }
@@ -221,6 +224,7 @@ impl Walk<'_> {
         if extent.seal.is_some() {
             return Ok(file.truncate(extent.data_end)?);
         }
+        self.found.suspect = Some(header.first);
         // A segment gets its name only after all before it was synced.
         self.found.unsynced = extent.end.saturating_sub(extent.synced.max(header.first));
         let sworn = later_marks(file, extent.data_end)?.synced.max(extent.synced);
@@ -301,11 +305,14 @@ fn checkpoint_head(note: &[u8]) -> Option<Head> {
     Some(Head { size, root })
 }
 
-/// Takes up the tree where its files lead to a head that the log states, and grows it over what follows. What the log
-/// states of the rest must be what comes out: a frame's CRC is anyone's to compute.
+/// Takes up the tree where its files lead to a head that the log states, and grows it over what follows; over a segment
+/// that a crash left, from its beginning. What the log states of the rest must be what comes out: a frame's CRC is
+/// anyone's to compute.
 fn regrow(storage: &Arc<dyn Storage>, found: &Recovered) -> Result<Tree, Stop> {
     let failed_at = |name: String| move |error| failed(&name, error);
-    let mut tree = Tree::open(storage, &found.heads).map_err(failed_at("the tree's hashes".to_owned()))?;
+    let believed = found.suspect.unwrap_or(u64::MAX);
+    let believed: Vec<Head> = found.heads.iter().copied().filter(|head| head.size <= believed).collect();
+    let mut tree = Tree::open(storage, &believed).map_err(failed_at("the tree's hashes".to_owned()))?;
     let from = tree.size();
     let firsts = list(&**storage).map_err(failed_at("the ledger's directory".to_owned()))?;
     for (at, first) in firsts.iter().copied().enumerate() {

@@ -98,11 +98,6 @@ pub(crate) struct Notary {
 }
 
 impl Notary {
-    /// The log's name.
-    pub(crate) fn origin(&self) -> &str {
-        &self.origin
-    }
-
     /// The keys that check what it signs; the Ed25519 key first.
     pub(crate) fn verifiers(&self) -> impl Iterator<Item = &VerifierKey> {
         self.signers.iter().map(Signer::verifier)

@@ -13,8 +13,8 @@ use crate::tlog::{Hash, Hashes, Node, Range, TILE_HEIGHT, TILE_WIDTH, Tile, root
 
 /// Bytes of a hash.
 const HASH_BYTES: u64 = 32;
-/// Hashes of one level that wait to be written, at most.
-const BUFFERED_MAX: usize = 4096;
+/// Bytes of one level that wait to be written, at most.
+const WAITING_BYTES_MAX: usize = 128 << 10;
 
 /// The name of a level's file.
 pub(crate) fn tree_name(level: u32) -> String {
@@ -89,7 +89,7 @@ impl Tree {
             }
             if let Some(level) = levels.get_mut(level) {
                 level.waiting.extend_from_slice(&hash);
-                full |= level.waiting.len() >= BUFFERED_MAX * HASH_BYTES as usize;
+                full |= level.waiting.len() >= WAITING_BYTES_MAX;
             }
         }
         if full { self.flush() } else { Ok(()) }

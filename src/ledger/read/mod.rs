@@ -5,6 +5,7 @@
 //! first index of the next is passed over. Damage in older segments is reported as an error in the results, which
 //! then go on after it: a missing match is never silent.
 
+mod evidence;
 mod follow;
 mod query;
 
@@ -13,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use evidence::Committed;
 pub use follow::Follow;
 use memchr::memmem::Finder;
 pub use query::Query;

@@ -125,7 +125,7 @@ fn a_lineage_comes_before_its_first_use() {
 fn a_second_writer_is_turned_away() {
     let dir = Dir::new();
     let (ledger, metrics) = open(&dir.config(Durability::Write));
-    let error = Ledger::open(&dir.config(Durability::Write), origin(), &metrics).unwrap_err();
+    let error = Ledger::open(&dir.config(Durability::Write), &origin(), &metrics).unwrap_err();
     assert!(matches!(&error, OpenError::Locked { pid: Some(pid), .. } if *pid == std::process::id()), "{error}");
     assert!(error.to_string().contains("stop it"), "{error}");
     ledger.close().unwrap();
@@ -139,7 +139,7 @@ fn what_cannot_be_opened_says_why() {
     let path = dir.0.join("ledger/seg-00000000000000000000.log");
     let metrics = Arc::new(Metrics::new());
     std::fs::write(&path, [b'x'; 4096]).unwrap();
-    let foreign = Ledger::open(&dir.config(Durability::Write), origin(), &metrics).unwrap_err();
+    let foreign = Ledger::open(&dir.config(Durability::Write), &origin(), &metrics).unwrap_err();
     assert!(matches!(foreign, OpenError::Foreign { .. }), "{foreign}");
     std::fs::remove_file(&path).unwrap();
     open(&dir.config(Durability::Write)).0.close().unwrap();
@@ -148,12 +148,12 @@ fn what_cannot_be_opened_says_why() {
     let crc = crc32c::crc32c(&bytes[..124]);
     bytes[124..128].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(&path, bytes).unwrap();
-    let newer = Ledger::open(&dir.config(Durability::Write), origin(), &metrics).unwrap_err();
+    let newer = Ledger::open(&dir.config(Durability::Write), &origin(), &metrics).unwrap_err();
     assert!(matches!(newer, OpenError::Newer { version: 2, .. }), "{newer}");
     let file = dir.0.join("file");
     std::fs::write(&file, "").unwrap();
     let config = Config { dir: file, ..config(Durability::Write) };
-    assert!(matches!(Ledger::open(&config, origin(), &metrics).unwrap_err(), OpenError::Io { .. }));
+    assert!(matches!(Ledger::open(&config, &origin(), &metrics).unwrap_err(), OpenError::Io { .. }));
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn a_killed_process_leaves_real_files_that_recover() {
         }
         ledger.close().unwrap();
         let metrics = Arc::new(Metrics::new());
-        let ledger = Ledger::open(&copy.config(mode), origin(), &metrics).unwrap();
+        let ledger = Ledger::open(&copy.config(mode), &origin(), &metrics).unwrap();
         expected.push(Uuid::from_u128(7));
         let found = entries(&Reader::open(&copy.0).unwrap());
         assert_eq!(ids(&found, "prediction"), expected, "{mode:?}");

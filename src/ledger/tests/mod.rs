@@ -1,6 +1,7 @@
 //! The ledger as its users see it, over the real file system and over one that loses power.
 
 mod crash;
+mod evidence;
 mod faults;
 mod find;
 mod golden;
@@ -13,13 +14,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-use super::read::{Found, Query, Reader};
+use super::read::{Committed, Found, Query, Reader};
 use super::segment::{Storage, sim::Sim};
 use super::{Config, Durability, Entry, Ledger, OpenError, Origin};
 use crate::exchange::{Exchange, NotRecorded, Outcome, Payload, Prediction, Ticket, VersionSource};
 use crate::ledger::signing::Keys;
 use crate::lineage::{Document, Identity};
 use crate::telemetry::Metrics;
+use crate::tlog::{Range, leaf_hash};
 use crate::units::{Period, Size};
 
 /// A directory that is removed at the end.
@@ -65,13 +67,14 @@ fn origin() -> Origin {
 
 fn open(config: &Config) -> (Ledger, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::new());
-    (Ledger::open(config, origin(), &metrics).unwrap(), metrics)
+    (Ledger::open(config, &origin(), &metrics).unwrap(), metrics)
 }
+
+static KEYS: LazyLock<Keys> = LazyLock::new(Keys::fresh);
 
 fn open_sim(sim: &Sim, config: &Config) -> Result<(Ledger, Arc<Metrics>), OpenError> {
     let metrics = Arc::new(Metrics::new());
     let storage: Arc<dyn Storage> = Arc::new(sim.clone());
-    static KEYS: LazyLock<Keys> = LazyLock::new(Keys::fresh);
     let ledger = Ledger::open_in(config, (&origin(), &KEYS, &metrics), storage, None, Path::new("sim"))?;
     Ok((ledger, metrics))
 }
@@ -87,7 +90,22 @@ fn entries(reader: &Reader) -> Vec<Found> {
         assert_eq!(found.index, place as u64, "indices are dense");
         Entry::parse(&found.entry).unwrap();
     }
+    every_checkpoint_holds(reader, &found);
     found
+}
+
+/// Every checkpoint commits to the entries that are there.
+fn every_checkpoint_holds(reader: &Reader, entries: &[Found]) {
+    let current = entries.last().map(|found| found.log);
+    let mut entries = entries.iter().filter(|found| Some(found.log) == current);
+    let mut range = Range::new(0);
+    for Committed { checkpoint, .. } in reader.checkpoints().unwrap() {
+        while range.end() < checkpoint.size {
+            range.push(leaf_hash(&entries.next().expect("a committed entry is there").entry), |_| {});
+        }
+        assert_eq!(range.end(), checkpoint.size, "checkpoints follow each other");
+        assert_eq!(range.root(), Some(checkpoint.root), "{} entries", checkpoint.size);
+    }
 }
 
 fn ids(found: &[Found], kind: &str) -> Vec<Uuid> {
