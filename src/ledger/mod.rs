@@ -251,12 +251,12 @@ impl Ledger {
         let tail = Tail::start(Arc::clone(&storage), log, start, config.segment_size.0).map_err(failed)?;
         let name = signing::origin(&*storage, &origin.deployment, log).map_err(failed)?;
         let notary = keys.under(&name).map_err(|error| failed(io::Error::other(error)))?;
-        let verifiers = notary.verifiers().cloned().collect();
+        let verifiers: Vec<VerifierKey> = notary.verifiers().cloned().collect();
         let active = (found.next, Arc::clone(&tail.file));
         let beginning = Beginning { tail, known: std::mem::take(&mut found.known) };
         let origin = OriginJson::new(&origin.deployment, &origin.instance);
         let shared = Arc::new(Shared::new(config.clone(), origin, Arc::clone(&storage), (log, metrics), beginning));
-        first_entries(&shared, &found, metrics).map_err(failed)?;
+        first_entries(&shared, (&found, &verifiers), metrics).map_err(failed)?;
         let integrator = Integrator::start(Arc::clone(&shared), (tree, notary), active).map_err(failed)?;
         if found.follows.is_some() {
             quarantine::done(&*storage).map_err(failed)?;
@@ -393,12 +393,12 @@ fn submission<'a>(kind: Kind, call: &Prediction<'a>, payload: &'a [u8]) -> Submi
 }
 
 /// `start`, and the end of each prediction that a crash interrupted: on stable storage before anything else is.
-fn first_entries(shared: &Shared, found: &Recovered, metrics: &Metrics) -> io::Result<()> {
+fn first_entries(shared: &Shared, (found, keys): (&Recovered, &[VerifierKey]), metrics: &Metrics) -> io::Result<()> {
     let now = SystemTime::now();
     let mut pending = shared.lock();
     let Some(mut tail) = pending.tail.take() else { return Ok(()) };
     let (mut payload, clock) = (Vec::new(), &mut Clock::default());
-    let detail = start_detail(found);
+    let detail = start_detail(found, keys);
     entry::lifecycle(&mut payload, clock, nonce(), &shared.origin, now, (Event::Start.as_str(), &detail));
     let push = |pending: &mut Pending, kind, payload: &[u8]| {
         let entry = Submission { kind, time: now, payload, document: None };
@@ -438,14 +438,18 @@ struct StartDetail<'a> {
     /// The damaged log that this one follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     follows: Option<&'a quarantine::Note>,
+    /// The verifier keys of the checkpoints to come.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<String>,
 }
 
-fn start_detail(found: &Recovered) -> Vec<u8> {
+fn start_detail(found: &Recovered, keys: &[VerifierKey]) -> Vec<u8> {
     let detail = StartDetail {
         unclean: found.unclean,
         recovered: found.unsynced,
         interrupted: (!found.open.is_empty()).then_some(found.open.len()),
         follows: found.follows.as_ref(),
+        keys: keys.iter().map(ToString::to_string).collect(),
     };
     serde_json::to_vec(&detail).unwrap_or_default()
 }

@@ -3,11 +3,14 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{ReadError, Reader, Segment};
+use serde_json::Value;
+
+use super::{Query, ReadError, Reader, Segment};
+use crate::ledger::entry::Kind;
 use crate::ledger::frame::FrameKind;
 use crate::ledger::segment::{Scanner, Step};
 use crate::ledger::tree::TreeReader;
-use crate::tlog::{Checkpoint, Hash, Note, Proof, Tile, consistency_proof, inclusion_proof};
+use crate::tlog::{Checkpoint, Hash, Note, Proof, Tile, VerifierKey, consistency_proof, inclusion_proof};
 
 /// A checkpoint as it stands in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +49,31 @@ impl Reader {
             }
         }
         Ok(None)
+    }
+
+    /// The verifier keys that the current log's `start` entries name, oldest first, each once. They are what the log
+    /// says of itself: whoever distrusts it compares them with what was handed to them.
+    ///
+    /// # Errors
+    /// Where an entry cannot be read.
+    pub fn keys(&self) -> Result<Vec<VerifierKey>, ReadError> {
+        let mut keys = Vec::new();
+        let mut log = None;
+        for found in self.find(&Query { kind: Some(Kind::Lifecycle), ..Query::default() }) {
+            let found = found?;
+            if log.replace(found.log) != Some(found.log) {
+                keys.clear();
+            }
+            let Ok(Value::Object(entry)) = serde_json::from_slice(&found.entry) else { continue };
+            let named = entry.get("detail").and_then(|detail| detail.get("keys")?.as_array());
+            let named = named.into_iter().flatten().filter_map(|key| key.as_str()?.parse::<VerifierKey>().ok());
+            for key in named {
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
+            }
+        }
+        Ok(keys)
     }
 
     /// That entry `index` is in the log that a checkpoint commits to.

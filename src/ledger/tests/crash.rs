@@ -102,7 +102,7 @@ fn recovers(sim: &Sim, runs: &[Run], promised: bool) {
     assert_eq!(after[..before.len()], before[..], "recovered bytes never change");
     assert_eq!(after.len(), before.len() + 2);
     let start = String::from_utf8_lossy(&after[before.len()].entry).into_owned();
-    assert!(start.contains("\"detail\":{\"unclean\":false,\"recovered\":0}"), "{start}");
+    assert!(start.contains("\"detail\":{\"unclean\":false,\"recovered\":0,"), "{start}");
 }
 
 fn mode() -> impl Strategy<Value = Durability> {

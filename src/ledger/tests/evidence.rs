@@ -42,6 +42,7 @@ fn checkpoints_come_under_traffic_and_at_the_stop_and_go_on_after_a_restart() {
         assert!(key.name().starts_with("fraud-prod/") && key.name().len() == "fraud-prod/".len() + 32);
         let reader = Reader::open(&dir.0).unwrap();
         let (found, checkpoints) = (entries(&reader), reader.checkpoints().unwrap());
+        assert_eq!(reader.keys().unwrap(), keys[0], "the log names its keys");
         let last = checkpoints.last().unwrap();
         assert_eq!(last.checkpoint.size, found.len() as u64);
         for committed in &checkpoints {
