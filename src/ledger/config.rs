@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::exchange::OnFailure;
+use crate::tlog::{Scheme, VerifierKey};
 use crate::units::{Period, Size};
 
 /// The smallest segment that makes sense: files, not entries, would be the cost below it.
@@ -28,6 +29,20 @@ pub enum Durability {
     Write,
     /// `fdatasync` of the group that it is in. Survives power loss.
     Sync,
+}
+
+/// The most witnesses: a checkpoint with all of their signatures must fit a frame.
+const WITNESSES_MAX: usize = 16;
+
+/// A witness that cosigns checkpoints (C2SP tlog-witness).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct WitnessConfig {
+    /// Its submission prefix, `http://` or `https://`.
+    pub url: String,
+    /// Its verifier key, `NAME+ID+BASE64`.
+    pub key: String,
 }
 
 /// The `ledger` section.
@@ -57,6 +72,13 @@ pub struct Config {
     /// Whether checkpoints are signed with ML-DSA-44 (FIPS 204) too, by the key in `signing-key.ml-dsa-44.pem` beside
     /// the other. Fixed at run time.
     pub ml_dsa_44: bool,
+    /// Who cosigns checkpoints. Fixed at run time.
+    pub witnesses: Vec<WitnessConfig>,
+    /// The least between two checkpoints for the same witness.
+    pub witness_interval: Period,
+    /// A directory on another volume where the newest checkpoint is kept too; at a start the log must still lead to it.
+    /// Fixed at run time.
+    pub anchor: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -72,6 +94,9 @@ impl Default for Config {
             hold_limit: Size(64 << 10),
             signing_key: None,
             ml_dsa_44: false,
+            witnesses: Vec::new(),
+            witness_interval: Period::secs(10),
+            anchor: None,
         }
     }
 }
@@ -96,6 +121,24 @@ impl Config {
             let (bytes, min) = (self.queue_bytes, Size(QUEUE_BYTES_MIN));
             problems.push(format!("ledger.queue_bytes: {bytes} is too small, take at least {min}"));
         }
+        if self.witnesses.len() > WITNESSES_MAX {
+            let count = self.witnesses.len();
+            problems.push(format!("ledger.witnesses: {count} are too many, take at most {WITNESSES_MAX}"));
+        }
+        for (at, witness) in self.witnesses.iter().enumerate() {
+            let uri = witness.url.parse::<http::Uri>();
+            if !uri.is_ok_and(|uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https"))) {
+                let url = &witness.url;
+                problems.push(format!("ledger.witnesses[{at}].url: {url:?} must be an http:// or https:// URL"));
+            }
+            match witness.key.parse::<VerifierKey>() {
+                Ok(key) if key.scheme() != Scheme::Ed25519 => {}
+                Ok(_) => problems.push(format!(
+                    "ledger.witnesses[{at}].key: it signs notes and does not cosign; take the key that the witness prints"
+                )),
+                Err(error) => problems.push(format!("ledger.witnesses[{at}].key: {error}")),
+            }
+        }
         problems
     }
 }
@@ -110,6 +153,12 @@ mod tests {
         let bad =
             Config { segment_size: Size(5), sync_interval: Period::secs(0), queue_entries: 1, ..Config::default() };
         assert_eq!(bad.problems().len(), 3);
+        let witness = |url: &str, key: &str| WitnessConfig { url: url.to_owned(), key: key.to_owned() };
+        let note_key = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";
+        let witnesses = vec![witness("ftp://w", "junk"), witness("http://w:1/x", note_key)];
+        let problems = Config { witnesses, ..Config::default() }.problems();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert!(problems[2].contains("witnesses[1].key") && problems[2].contains("does not cosign"));
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Keeper {
                 let pending = self.prepared(&shared, pending);
                 let pending = Self::linger(&shared, pending);
                 self.drain(&shared, pending)
-            } else if !failing && pending.checkpoint.is_some() {
+            } else if !failing && !pending.checkpoints.is_empty() {
                 self.mark(&shared, pending)
             } else if !failing && now >= self.due {
                 self.tick(&shared, pending)
@@ -335,13 +335,13 @@ impl Keeper {
     /// commits to. In a segment that is full neither is worth another: the next one's header says as much.
     fn mark<'a>(&mut self, shared: &'a Shared, pending: Guard<'a>) -> Guard<'a> {
         let (mut pending, mut tail) = self.claim(shared, pending);
-        let checkpoint = pending.checkpoint.take();
+        let checkpoints = std::mem::take(&mut pending.checkpoints);
         if pending.stuck {
             return self.restore(pending, tail);
         }
         drop(pending);
         self.marked = tail.synced.size;
-        let failed = matches!(tail.write_mark(checkpoint.as_deref()), Err(Stuck::Io(_)));
+        let failed = matches!(tail.write_mark(&checkpoints), Err(Stuck::Io(_)));
         let mut pending = shared.lock();
         pending.stuck = failed;
         pending.attention |= !pending.group.is_empty();
@@ -440,7 +440,8 @@ impl Keeper {
     fn end(&mut self, tail: &mut Tail) -> io::Result<()> {
         tail.sync()?;
         let last = self.integrator.finish(tail.synced.size);
-        if let Err(Stuck::Io(error)) = tail.write_mark(last.as_ref()) {
+        let last = last.map(Arc::new);
+        if let Err(Stuck::Io(error)) = tail.write_mark(last.as_slice()) {
             return Err(error);
         }
         tail.tree = last.map(|published| published.head).or(tail.tree);

@@ -31,6 +31,7 @@
 //! set aside, see `quarantine`), and while they are
 //! being made, `*.tmp`.
 
+mod anchor;
 mod config;
 mod entry;
 mod frame;
@@ -41,12 +42,15 @@ mod integrator;
 mod json;
 mod keeper;
 mod meters;
+mod opening;
 mod parse;
 mod pending;
+mod publisher;
 mod quarantine;
 mod recover;
 mod segment;
 mod signing;
+mod submission;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -57,28 +61,25 @@ pub mod read;
 
 use std::cell::RefCell;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
-pub use config::{Config, Durability};
+pub use config::{Config, Durability, WitnessConfig};
 pub use entry::Kind;
 pub use parse::{Body, Entry, Text};
 pub use signing::KeyFileError;
 
 use crate::exchange::{Exchange, OnFailure, Prediction, Recorder, Refusal, Ticket, Unrecorded};
-use crate::ledger::entry::OriginJson;
-use crate::ledger::indexer::Indexer;
-use crate::ledger::integrator::Integrator;
+use crate::ledger::anchor::{Anchor, Folder};
 use crate::ledger::json::Clock;
-use crate::ledger::keeper::Keeper;
-use crate::ledger::pending::{Pending, State as Phase};
-use crate::ledger::recover::{Failure, Recovered, recover};
-use crate::ledger::segment::{Disk, Lock, LockError, Storage};
+use crate::ledger::opening::Opening;
+use crate::ledger::pending::State as Phase;
+use crate::ledger::publisher::Publisher;
+use crate::ledger::segment::{Disk, Lock, LockError};
 use crate::ledger::signing::Keys;
-use crate::ledger::tail::{Stuck, Tail};
-use crate::ledger::writer::{Beginning, Shared, Submission, nonce};
+use crate::ledger::writer::{Shared, Submission, nonce};
 use crate::telemetry::Metrics;
 use crate::tlog::{Note, VerifierKey};
 
@@ -177,6 +178,14 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// The anchor cannot be read, so nobody knows whether this is the log that it should be.
+    #[error("ledger.anchor: {name}: {source}; mount it, or take the key out of the configuration")]
+    Anchor {
+        /// The anchor.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyFileError),
@@ -210,6 +219,7 @@ type Running = (JoinHandle<io::Result<()>>, Option<Lock>);
 struct Inner {
     shared: Arc<Shared>,
     verifiers: Vec<VerifierKey>,
+    publisher: Mutex<Option<Publisher>>,
     /// Taken by whoever closes the ledger; the lock goes with it.
     keeper: Mutex<Option<Running>>,
 }
@@ -227,45 +237,10 @@ impl Ledger {
         })?;
         let disk = Disk::create(&path).map_err(failed)?;
         let keys = Keys::open(dir, config.signing_key.as_deref(), config.ml_dsa_44)?;
-        Self::open_in(config, (origin, &keys, metrics), Arc::new(disk), Some(lock), &path)
-    }
-
-    fn open_in(
-        config: &Config,
-        (origin, keys, metrics): (&Origin, &Keys, &Metrics),
-        storage: Arc<dyn Storage>,
-        lock: Option<Lock>,
-        path: &Path,
-    ) -> Result<Self, OpenError> {
-        let failed = |source| OpenError::Io { path: path.to_owned(), source };
-        let (mut found, tree) = recover(&storage, nonce()).map_err(|failure| match failure {
-            Failure::Io(name, source) => OpenError::Io { path: path.join(name), source },
-            Failure::Foreign(name) => OpenError::Foreign { path: path.join(name) },
-            Failure::Newer(name, version) => OpenError::Newer { path: path.join(name), version },
-        })?;
-        if found.follows.is_some() {
-            metrics.ledger_integrity_failures.inc();
-        }
-        let log = found.log;
-        let start = (found.next, (tree.size() > 0).then(|| tree.head()));
-        let tail = Tail::start(Arc::clone(&storage), log, start, config.segment_size.0).map_err(failed)?;
-        let name = signing::origin(&*storage, &origin.deployment, log).map_err(failed)?;
-        let notary = keys.under(&name).map_err(|error| failed(io::Error::other(error)))?;
-        let verifiers: Vec<VerifierKey> = notary.verifiers().cloned().collect();
-        let active = (found.next, Arc::clone(&tail.file));
-        let beginning = Beginning { tail, known: std::mem::take(&mut found.known) };
-        let origin = OriginJson::new(&origin.deployment, &origin.instance);
-        let shared = Arc::new(Shared::new(config.clone(), origin, Arc::clone(&storage), (log, metrics), beginning));
-        first_entries(&shared, (&found, &verifiers), metrics).map_err(failed)?;
-        let integrator = Integrator::start(Arc::clone(&shared), (tree, notary), active).map_err(failed)?;
-        if found.follows.is_some() {
-            quarantine::done(&*storage).map_err(failed)?;
-        }
-        let indexer = Indexer::start(storage, found.open).map_err(failed)?;
-        let keeper = Keeper::new(Arc::clone(&shared), indexer, integrator);
-        let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(|| keeper.run()).map_err(failed)?;
-        let inner = Inner { shared, verifiers, keeper: Mutex::new(Some((thread, lock))) };
-        Ok(Self { inner: Arc::new(inner) })
+        let anchor = config.anchor.as_deref().map(|dir| Folder::new(dir, &origin.deployment, &origin.instance));
+        let anchor = anchor.map(|anchor| Arc::new(anchor) as Arc<dyn Anchor>);
+        let opening = Opening { config, origin, keys: &keys, metrics, anchor };
+        opening.open(Arc::new(disk), Some(lock), &path)
     }
 
     /// Writes a `lifecycle` entry. `detail` is an object without floats, or null.
@@ -330,6 +305,8 @@ impl Inner {
         let Some((thread, _lock)) = taken else { return Ok(()) };
         self.shared.close();
         let result = thread.join().unwrap_or_else(|_| Err(io::Error::other("its thread panicked")));
+        // After the last checkpoint was signed.
+        drop(self.publisher.lock().unwrap_or_else(PoisonError::into_inner).take());
         result.map_err(|source| CloseError { source })
     }
 }
@@ -390,68 +367,6 @@ impl Recorder for Ledger {
 fn submission<'a>(kind: Kind, call: &Prediction<'a>, payload: &'a [u8]) -> Submission<'a> {
     let document = call.identity.map(|identity| &*identity.document);
     Submission { kind, time: call.time, payload, document }
-}
-
-/// `start`, and the end of each prediction that a crash interrupted: on stable storage before anything else is.
-fn first_entries(shared: &Shared, (found, keys): (&Recovered, &[VerifierKey]), metrics: &Metrics) -> io::Result<()> {
-    let now = SystemTime::now();
-    let mut pending = shared.lock();
-    let Some(mut tail) = pending.tail.take() else { return Ok(()) };
-    let (mut payload, clock) = (Vec::new(), &mut Clock::default());
-    let detail = start_detail(found, keys);
-    entry::lifecycle(&mut payload, clock, nonce(), &shared.origin, now, (Event::Start.as_str(), &detail));
-    let push = |pending: &mut Pending, kind, payload: &[u8]| {
-        let entry = Submission { kind, time: now, payload, document: None };
-        shared.append(pending, &entry, crc32c::crc32c(payload));
-    };
-    push(&mut pending, Kind::Lifecycle, &payload);
-    for begin in recover::read_entries(&*shared.storage, found.open.values().copied().collect())? {
-        let Ok(begin) = Entry::parse(&begin) else { continue };
-        entry::interrupted(&mut payload, nonce(), &begin);
-        push(&mut pending, Kind::Prediction, &payload);
-        // Counted where every prediction is, or the books would not balance; its labels are another run's.
-        let other = ["other", "other", "other", "other", "other", "interrupted"];
-        metrics.predictions.with_label_values(&other).inc();
-    }
-    pending.take(&mut tail);
-    let taken = std::time::Instant::now();
-    tail.write_and_sync().map_err(|stuck| match stuck {
-        Stuck::Full => io::Error::other("ledger.segment_size is too small for what a start has to write"),
-        Stuck::Io(error) => error,
-    })?;
-    shared.publish(&mut tail, taken);
-    pending.note(&tail);
-    pending.tail = Some(tail);
-    Ok(())
-}
-
-/// The `start` entry's detail, in this order.
-#[derive(serde::Serialize)]
-struct StartDetail<'a> {
-    /// The last run did not stop in order.
-    unclean: bool,
-    /// Entries found beyond the last point that is known to have been synced.
-    recovered: u64,
-    /// Predictions whose end a crash took.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    interrupted: Option<usize>,
-    /// The damaged log that this one follows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    follows: Option<&'a quarantine::Note>,
-    /// The verifier keys of the checkpoints to come.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    keys: Vec<String>,
-}
-
-fn start_detail(found: &Recovered, keys: &[VerifierKey]) -> Vec<u8> {
-    let detail = StartDetail {
-        unclean: found.unclean,
-        recovered: found.unsynced,
-        interrupted: (!found.open.is_empty()).then_some(found.open.len()),
-        follows: found.follows.as_ref(),
-        keys: keys.iter().map(ToString::to_string).collect(),
-    };
-    serde_json::to_vec(&detail).unwrap_or_default()
 }
 
 fn holder(pid: Option<u32>) -> String {

@@ -14,6 +14,9 @@ use crate::ledger::integrator::Published;
 use crate::ledger::segment::File;
 use crate::ledger::tail::{Group, Synced, Tail};
 
+/// Checkpoints that wait to be written, at most; the newest count.
+const CHECKPOINTS_MAX: usize = 8;
+
 /// What waits, who leads, and how far the log is.
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -40,8 +43,8 @@ pub(crate) struct Pending {
     pub(crate) owed: [Option<Gap>; Unrecorded::ALL.len()],
     /// Why it is failing.
     pub(crate) reason: String,
-    /// A checkpoint that is not in the log yet.
-    pub(crate) checkpoint: Option<Arc<Published>>,
+    /// Checkpoints that are not in the log yet, or not with all that signed them; bounded.
+    pub(crate) checkpoints: Vec<Arc<Published>>,
 }
 
 /// What the keeper does, as far as others must know.
@@ -100,7 +103,7 @@ impl Pending {
             closing: false,
             owed: [None; Unrecorded::ALL.len()],
             reason: String::new(),
-            checkpoint: None,
+            checkpoints: Vec::new(),
         }
     }
 
@@ -126,6 +129,15 @@ impl Pending {
             Some(owed) => owed.merge(gap),
             owed => *owed = Some(*gap),
         }
+    }
+
+    /// Has a checkpoint written; of the same one, the version that more have signed.
+    pub(crate) fn owe_checkpoint(&mut self, published: Arc<Published>) {
+        self.checkpoints.retain(|other| other.head != published.head);
+        if self.checkpoints.len() == CHECKPOINTS_MAX {
+            self.checkpoints.remove(0);
+        }
+        self.checkpoints.push(published);
     }
 
     /// Appends an entry, under the next index.

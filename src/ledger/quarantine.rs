@@ -23,7 +23,8 @@ pub(crate) struct Note {
     /// The old log's id in hexadecimal; absent where no header could be read.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) log: Option<String>,
-    /// The damaged segment's name at the time.
+    /// The damaged segment's name at the time; empty where it was not damage.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
     pub(crate) segment: String,
     /// What is wrong with it.
     pub(crate) reason: String,

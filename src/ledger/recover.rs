@@ -19,7 +19,7 @@ use crate::ledger::segment::{
     BadHeader, File, Head, Header, Scanner, Step, Storage, later_marks, list, read_exact_at, segment_name,
 };
 use crate::ledger::tree::Tree;
-use crate::tlog::{Checkpoint, Note, leaf_hash};
+use crate::tlog::{Checkpoint, Hash, Note, Range, leaf_hash};
 
 /// A log that can go on.
 #[derive(Debug)]
@@ -82,11 +82,39 @@ pub(crate) fn recover(storage: &Arc<dyn Storage>, fresh: [u8; 16]) -> Result<(Re
             let name = segment_name(segment);
             tracing::error!(segment = name, reason, "committed ledger entries are damaged; the log is set aside");
             let old = walk.header.map(|header| header.log);
-            let note = quarantine::set_aside(&**storage, (old, fresh), &name, &reason).map_err(io)?;
-            let found = Recovered { log: fresh, next: 0, unclean: true, follows: Some(note), ..Recovered::empty() };
-            Ok((found, Tree::open(storage, &[]).map_err(io)?))
+            begin_anew(storage, (old, fresh), &name, &reason).map_err(io)
         }
     }
+}
+
+/// Sets the log aside, if there is one, and begins another.
+pub(crate) fn begin_anew(
+    storage: &Arc<dyn Storage>,
+    (old, fresh): (Option<[u8; 16]>, [u8; 16]),
+    segment: &str,
+    reason: &str,
+) -> io::Result<(Recovered, Tree)> {
+    let note = quarantine::set_aside(&**storage, (old, fresh), segment, reason)?;
+    let found = Recovered { log: fresh, unclean: true, follows: Some(note), ..Recovered::empty() };
+    Ok((found, Tree::open(storage, &[])?))
+}
+
+/// The root over the first `size` entries, from the segments alone.
+pub(crate) fn root_of_entries(storage: &dyn Storage, size: u64) -> io::Result<Hash> {
+    let firsts = list(storage)?;
+    let mut range = Range::new(0);
+    for (at, first) in firsts.iter().copied().enumerate() {
+        let limit = firsts.get(at + 1).copied().unwrap_or(size).min(size);
+        let mut scanner = Scanner::new(storage.open(&segment_name(first))?);
+        while range.end() < limit
+            && let Step::Frame { kind, index, payload, .. } = scanner.step()?
+        {
+            if kind == FrameKind::Entry && index == range.end() {
+                range.push(leaf_hash(scanner.payload(payload)), |_| {});
+            }
+        }
+    }
+    range.root().filter(|_| range.end() == size).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
 impl Recovered {

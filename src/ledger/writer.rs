@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use rand::RngExt as _;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::exchange::{NotRecorded, OnFailure, Refusal, Ticket, Unrecorded};
 use crate::ledger::config::{Config, Durability};
@@ -28,6 +28,7 @@ use crate::ledger::segment::Storage;
 use crate::ledger::tail::{Group, Stuck, Synced, Tail, Waiter};
 use crate::lineage::Document;
 use crate::telemetry::Metrics;
+use crate::tlog::Signature;
 
 /// Groups that a worker writes for others before it leaves the rest to the keeper.
 const LEAD_ROUNDS: u32 = 4;
@@ -56,7 +57,9 @@ pub(crate) struct Shared {
     /// [`State`], readable without the lock.
     state: AtomicU8,
     /// The newest checkpoint.
-    checkpoint: ArcSwapOption<Published>,
+    checkpoint: watch::Sender<Option<Arc<Published>>>,
+    /// The checkpoint that witnesses signed last, with all of their signatures.
+    cosigned: Mutex<Option<Published>>,
 }
 
 /// An entry on its way in.
@@ -97,7 +100,8 @@ impl Shared {
             queued_entries: AtomicU64::new(0),
             queued_bytes: AtomicU64::new(0),
             state: AtomicU8::new(State::Writing as u8),
-            checkpoint: ArcSwapOption::empty(),
+            checkpoint: watch::Sender::new(None),
+            cosigned: Mutex::new(None),
         }
     }
 
@@ -150,14 +154,42 @@ impl Shared {
     /// Takes a new checkpoint, and has it written into the log.
     pub(crate) fn publish_checkpoint(&self, published: Published) {
         let published = Arc::new(published);
-        self.checkpoint.store(Some(Arc::clone(&published)));
-        self.lock().checkpoint = Some(published);
+        self.checkpoint.send_replace(Some(Arc::clone(&published)));
+        self.write_checkpoint(published);
+    }
+
+    /// Has a checkpoint written into the log, once more where others have signed it since.
+    pub(crate) fn write_checkpoint(&self, published: Arc<Published>) {
+        self.lock().owe_checkpoint(published);
         self.wake.notify_one();
+    }
+
+    /// Adds a witness's signature to a checkpoint: to what others of them signed already.
+    pub(crate) fn cosigned(&self, published: &Arc<Published>, signature: Signature) {
+        let mut cosigned = self.cosigned.lock().unwrap_or_else(PoisonError::into_inner);
+        let signed = cosigned.take().filter(|other| other.head == published.head);
+        let mut more = signed.unwrap_or_else(|| Published::clone(published));
+        more.note.add(signature);
+        *cosigned = Some(more.clone());
+        drop(cosigned);
+        let more = Arc::new(more);
+        self.checkpoint.send_if_modified(|newest| {
+            if newest.as_ref().is_some_and(|newest| newest.head == more.head) {
+                *newest = Some(Arc::clone(&more));
+            }
+            false
+        });
+        self.write_checkpoint(more);
     }
 
     /// The newest checkpoint of this run.
     pub(crate) fn checkpoint(&self) -> Option<Arc<Published>> {
-        self.checkpoint.load_full()
+        self.checkpoint.borrow().clone()
+    }
+
+    /// Tells of each checkpoint to come.
+    pub(crate) fn checkpoints(&self) -> watch::Receiver<Option<Arc<Published>>> {
+        self.checkpoint.subscribe()
     }
 
     /// Entries written.

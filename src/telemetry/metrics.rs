@@ -28,6 +28,8 @@ const OVERHEAD: &str =
     "What the proxy added to a prediction: its time less the time waiting for the model server and the client.";
 const CHECKPOINT_AGE: &str =
     "Since the newest checkpoint, while entries wait for the next; 0 while it covers them all.";
+const COSIGNATURE_AGE: &str = "Since the last checkpoint that the witness cosigned, while newer ones wait; else 0.";
+const ANCHOR_AGE: &str = "Since the last checkpoint that the anchor keeps, while newer ones wait; else 0.";
 const COMMIT: &str = "A group of entries from taken to as durable as the mode promises.";
 
 /// Seconds: the data path's own work, from a few microseconds up.
@@ -77,6 +79,10 @@ pub struct Metrics {
     pub ledger_tree_size: IntGauge,
     /// `ledger_checkpoint_age_seconds`
     pub ledger_checkpoint_age: Gauge,
+    /// `ledger_cosignature_age_seconds{witness}`
+    pub ledger_cosignature_age: GaugeVec,
+    /// `ledger_anchor_age_seconds`
+    pub ledger_anchor_age: Gauge,
     /// `ledger_unrecorded_total{reason}`
     pub ledger_unrecorded: IntCounterVec,
     /// `ledger_integrity_failures_total`
@@ -113,6 +119,8 @@ impl Metrics {
             ledger_commit: r.histogram("ledger_commit_seconds", COMMIT_BUCKETS, COMMIT),
             ledger_tree_size: r.gauge("ledger_tree_size", "Entries in the ledger."),
             ledger_checkpoint_age: r.ratio("ledger_checkpoint_age_seconds", CHECKPOINT_AGE),
+            ledger_cosignature_age: r.ratios("ledger_cosignature_age_seconds", &["witness"], COSIGNATURE_AGE),
+            ledger_anchor_age: r.ratio("ledger_anchor_age_seconds", ANCHOR_AGE),
             ledger_unrecorded: r.counters("ledger_unrecorded_total", &["reason"], "Predictions without an entry."),
             ledger_integrity_failures: r
                 .counter("ledger_integrity_failures_total", "Damage found in committed entries."),
@@ -221,6 +229,9 @@ mod tests {
         ("ledger_commit_seconds", &[]),
         ("ledger_tree_size", &[]),
         ("ledger_checkpoint_age_seconds", &[]),
+        // Issue 4: checkpoint and cosignature ages are metrics.
+        ("ledger_cosignature_age_seconds", &["witness"]),
+        ("ledger_anchor_age_seconds", &[]),
         ("ledger_unrecorded_total", &["reason"]),
         ("ledger_integrity_failures_total", &[]),
         ("deployment_traceable_ratio", &[]),
@@ -239,6 +250,7 @@ mod tests {
         }
         m.version_mismatch.with_label_values(&["m", "1", "2"]).inc();
         m.reproducible.with_label_values(&["m", "v"]).set(1);
+        m.ledger_cosignature_age.with_label_values(&["w"]).set(0.0);
         m.lineage_completeness.with_label_values(&["m", "v"]).set(1.0);
         for vec in [&m.ledger_entries, &m.ledger_unrecorded, &m.telemetry_dropped, &m.config_reloads] {
             vec.with_label_values(&["x"]).inc();

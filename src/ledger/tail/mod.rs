@@ -125,10 +125,10 @@ impl Tail {
         }
     }
 
-    /// Writes a commit frame, and a checkpoint before it. Only with an empty group in hand.
-    pub(crate) fn write_mark(&mut self, checkpoint: Option<&Published>) -> Result<(), Stuck> {
-        if let Some(Published { note, .. }) = checkpoint {
-            put_checkpoint(&mut self.group.frames, self.size, note.to_string().as_bytes());
+    /// Writes a commit frame, and checkpoints before it. Only with an empty group in hand.
+    pub(crate) fn write_mark(&mut self, checkpoints: &[Arc<Published>]) -> Result<(), Stuck> {
+        for published in checkpoints {
+            put_checkpoint(&mut self.group.frames, self.size, published.note.to_string().as_bytes());
         }
         let result = self.write();
         self.group.clear();

@@ -150,7 +150,7 @@ fn a_lineage_a_lifecycle_and_a_gap() {
         )
     );
     let found = Recovered { unclean: true, unsynced: 1234, ..Recovered::empty() };
-    let detail = super::super::start_detail(&found, &[]);
+    let detail = crate::ledger::opening::start_detail(&found, &[]);
     assert_eq!(
         written(|out, clock| entry::lifecycle(out, clock, NONCE, &origin(), time, ("start", &detail))),
         format!(

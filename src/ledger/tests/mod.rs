@@ -1,5 +1,6 @@
 //! The ledger as its users see it, over the real file system and over one that loses power.
 
+mod anchors;
 mod crash;
 mod evidence;
 mod faults;
@@ -18,6 +19,7 @@ use super::read::{Committed, Found, Query, Reader};
 use super::segment::{Storage, sim::Sim};
 use super::{Config, Durability, Entry, Ledger, OpenError, Origin};
 use crate::exchange::{Exchange, NotRecorded, Outcome, Payload, Prediction, Ticket, VersionSource};
+use crate::ledger::opening::Opening;
 use crate::ledger::signing::Keys;
 use crate::lineage::{Document, Identity};
 use crate::telemetry::Metrics;
@@ -75,7 +77,8 @@ static KEYS: LazyLock<Keys> = LazyLock::new(Keys::fresh);
 fn open_sim(sim: &Sim, config: &Config) -> Result<(Ledger, Arc<Metrics>), OpenError> {
     let metrics = Arc::new(Metrics::new());
     let storage: Arc<dyn Storage> = Arc::new(sim.clone());
-    let ledger = Ledger::open_in(config, (&origin(), &KEYS, &metrics), storage, None, Path::new("sim"))?;
+    let opening = Opening { config, origin: &origin(), keys: &KEYS, metrics: &metrics, anchor: None };
+    let ledger = opening.open(storage, None, Path::new("sim"))?;
     Ok((ledger, metrics))
 }
 
