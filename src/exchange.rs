@@ -243,6 +243,10 @@ pub trait Recorder: Send + Sync + std::fmt::Debug {
     fn begin(&self, prediction: &Prediction<'_>) -> Ticket;
     /// Takes the `prediction` entry. Only under a reservation, once.
     fn finish(&self, exchange: &Exchange<'_>) -> Ticket;
+    /// The same, with a signed promise to show the entry (`X-Lineage-Receipt`), where the configuration wants one.
+    fn finish_with_receipt(&self, exchange: &Exchange<'_>) -> (Ticket, Option<String>) {
+        (self.finish(exchange), None)
+    }
     /// Counts a prediction that has no entry and covers it with a later `gap`.
     fn unrecorded(&self, reason: Unrecorded, time: SystemTime);
     /// The policy in force.
@@ -293,6 +297,11 @@ impl Reservation {
     /// Hands the `prediction` entry on and gives the places back.
     pub fn finish(self, exchange: &Exchange<'_>) -> Ticket {
         self.recorder.finish(exchange)
+    }
+
+    /// The same, with a signed promise to show the entry, where the configuration wants one.
+    pub fn finish_with_receipt(self, exchange: &Exchange<'_>) -> (Ticket, Option<String>) {
+        self.recorder.finish_with_receipt(exchange)
     }
 }
 

@@ -72,6 +72,8 @@ pub struct Config {
     /// Whether checkpoints are signed with ML-DSA-44 (FIPS 204) too, by the key in `signing-key.ml-dsa-44.pem` beside
     /// the other. Fixed at run time.
     pub ml_dsa_44: bool,
+    /// Whether held answers carry `X-Lineage-Receipt`, a signed promise to show their entry. Fixed at run time.
+    pub receipt: bool,
     /// Who cosigns checkpoints. Fixed at run time.
     pub witnesses: Vec<WitnessConfig>,
     /// The least between two checkpoints for the same witness.
@@ -94,6 +96,7 @@ impl Default for Config {
             hold_limit: Size(64 << 10),
             signing_key: None,
             ml_dsa_44: false,
+            receipt: false,
             witnesses: Vec::new(),
             witness_interval: Period::secs(10),
             anchor: None,

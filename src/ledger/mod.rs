@@ -64,7 +64,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use config::{Config, Durability, WitnessConfig};
 pub use entry::Kind;
@@ -81,7 +81,7 @@ use crate::ledger::segment::{Disk, Lock, LockError};
 use crate::ledger::signing::Keys;
 use crate::ledger::writer::{Shared, Submission, nonce};
 use crate::telemetry::Metrics;
-use crate::tlog::{Note, VerifierKey};
+use crate::tlog::{Note, Receipt, Signer, VerifierKey, leaf_hash};
 
 /// The folder under the data directory.
 const FOLDER: &str = "ledger";
@@ -219,6 +219,8 @@ type Running = (JoinHandle<io::Result<()>>, Option<Lock>);
 struct Inner {
     shared: Arc<Shared>,
     verifiers: Vec<VerifierKey>,
+    /// Signs receipts, where they are wanted.
+    receipts: Option<Signer>,
     publisher: Mutex<Option<Publisher>>,
     /// Taken by whoever closes the ledger; the lock goes with it.
     keeper: Mutex<Option<Running>>,
@@ -352,6 +354,18 @@ impl Recorder for Ledger {
         SCRATCH.with_borrow_mut(|Scratch { payload, clock }| {
             entry::prediction(payload, clock, nonce(), &shared.origin, exchange);
             shared.submit(&submission(Kind::Prediction, &exchange.prediction, payload))
+        })
+    }
+
+    fn finish_with_receipt(&self, exchange: &Exchange<'_>) -> (Ticket, Option<String>) {
+        let Some(signer) = &self.inner.receipts else { return (self.finish(exchange), None) };
+        let shared = &self.inner.shared;
+        SCRATCH.with_borrow_mut(|Scratch { payload, clock }| {
+            entry::prediction(payload, clock, nonce(), &shared.origin, exchange);
+            let ticket = shared.submit(&submission(Kind::Prediction, &exchange.prediction, payload));
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let receipt = Receipt::sign(leaf_hash(payload), now, signer);
+            (ticket, receipt.as_ref().map(ToString::to_string))
         })
     }
 

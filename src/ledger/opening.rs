@@ -57,6 +57,8 @@ impl Opening<'_> {
         let tail = Tail::start(Arc::clone(&storage), log, start, self.config.segment_size.0).map_err(failed)?;
         let name = signing::origin(&*storage, &self.origin.deployment, log).map_err(failed)?;
         let notary = self.keys.under(&name).map_err(|error| failed(io::Error::other(error)))?;
+        let receipts = self.config.receipt.then(|| self.keys.ed25519_under(&name)).transpose();
+        let receipts = receipts.map_err(|error| failed(io::Error::other(error)))?;
         let verifiers: Vec<VerifierKey> = notary.verifiers().cloned().collect();
         let active = (found.next, Arc::clone(&tail.file));
         let beginning = Beginning { tail, known: std::mem::take(&mut found.known) };
@@ -73,7 +75,7 @@ impl Opening<'_> {
         let keeper = Keeper::new(Arc::clone(&shared), indexer, integrator);
         let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(|| keeper.run()).map_err(failed)?;
         let keeper = Mutex::new(Some((thread, lock)));
-        Ok(Ledger { inner: Arc::new(Inner { shared, verifiers, publisher: Mutex::new(publisher), keeper }) })
+        Ok(Ledger { inner: Arc::new(Inner { shared, verifiers, receipts, publisher: Mutex::new(publisher), keeper }) })
     }
 
     /// The log that was found, unless an anchor says that it is not the one that it should be: then a new one.

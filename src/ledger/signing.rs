@@ -82,6 +82,11 @@ impl Keys {
         Self { ed25519: Signer::generate_ed25519().unwrap_or_default(), ml_dsa_44 }
     }
 
+    /// The Ed25519 key alone under a log's name.
+    pub(crate) fn ed25519_under(&self, origin: &str) -> Result<Signer, KeyError> {
+        Signer::from_pkcs8(origin, &self.ed25519, false)
+    }
+
     /// The keys under a log's name.
     pub(crate) fn under(&self, origin: &str) -> Result<Notary, KeyError> {
         let ders = std::iter::once(&self.ed25519).chain(&self.ml_dsa_44);

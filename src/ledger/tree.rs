@@ -144,6 +144,12 @@ impl TreeReader {
         self.read(u32::from(tile.level), tile.index * TILE_WIDTH, tile.width)
     }
 
+    /// Leaf hashes from entry `first` on, as far as there are any; fewer than a tile.
+    pub(crate) fn rest(&self, first: u64) -> io::Result<Vec<u8>> {
+        let len = self.storage.open(&tree_name(0))?.len()? / HASH_BYTES;
+        self.read(0, first, len.saturating_sub(first).min(TILE_WIDTH))
+    }
+
     /// The root over the first `size` entries.
     pub(crate) fn root(&self, size: u64) -> io::Result<Hash> {
         root_at(self, size)

@@ -18,9 +18,12 @@ pub(super) const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-ve
 pub(super) const DATASET_VERSION: HeaderName = HeaderName::from_static("x-dataset-version");
 /// Whether its training can be repeated.
 pub(super) const REPRODUCIBLE: HeaderName = HeaderName::from_static("x-reproducible");
+/// The ledger's signed promise to show the prediction's entry.
+pub(super) const LINEAGE_RECEIPT: HeaderName = HeaderName::from_static("x-lineage-receipt");
 
 /// Every stamp: inserted by us alone, stripped from all else.
-pub(super) const STAMPS: [HeaderName; 5] = [LINEAGE_TRACE_ID, MODEL_NAME, MODEL_VERSION, DATASET_VERSION, REPRODUCIBLE];
+pub(super) const STAMPS: [HeaderName; 6] =
+    [LINEAGE_TRACE_ID, MODEL_NAME, MODEL_VERSION, DATASET_VERSION, REPRODUCIBLE, LINEAGE_RECEIPT];
 
 /// The caller's own id for a request.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -158,7 +161,8 @@ impl ClientNames {
 
 /// Makes the stamps readable to scripts in a browser, where the answer carries CORS headers at all.
 pub(super) fn expose_stamps(headers: &mut HeaderMap) {
-    const EXPOSED: &str = "x-lineage-trace-id, x-model-name, x-model-version, x-dataset-version, x-reproducible";
+    const EXPOSED: &str = "x-lineage-trace-id, x-model-name, x-model-version, x-dataset-version, x-reproducible, \
+                           x-lineage-receipt";
     if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         put(headers, header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED), true);
     }

@@ -280,12 +280,15 @@ async fn held(
             _ => json::pointer(&chunks.iter().flatten().copied().collect::<Vec<u8>>(), pointer),
         }
     });
-    let kept = recording.finish(Outcome::Complete).await;
+    let kept = recording.finish_held().await;
     if kept.is_err() && recording.passage.worker.shared.recorder.on_failure() == OnFailure::Reject {
         return refuse::prediction(recording, ProxyError::Unrecorded(Refusal::Failing)).await;
     }
     recording.count(Outcome::Complete);
     stamp(&mut parts.headers, &recording.id_value, recording.model.as_deref(), recording.version_known);
+    if let Some(receipt) = recording.receipt.take() {
+        parts.headers.insert(super::headers::LINEAGE_RECEIPT, receipt);
+    }
     let exchange = recording.passage.exchange.again();
     Response::from_parts(parts, AnswerBody::held(Held { chunks, trailers, permit, exchange }))
 }

@@ -38,6 +38,8 @@ pub(super) struct Recording {
     pub decision: Option<String>,
     /// The answer's body in passing.
     pub output: Option<BodyDigest>,
+    /// A signed promise to show the entry, for a held answer; there once it is finished, where one is wanted.
+    pub receipt: Option<HeaderValue>,
     id: Uuid,
     version_source: Option<VersionSource>,
     input: SharedInput,
@@ -74,6 +76,7 @@ impl Recording {
             version_source: None,
             decision: None,
             output: None,
+            receipt: None,
             reservation,
             refusal,
             parent: parent.and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok()),
@@ -179,8 +182,17 @@ impl Recording {
         self.reservation.as_ref().map(|reservation| reservation.begin(&self.prediction()))
     }
 
+    /// Ends the prediction of a held answer, which can still carry a receipt.
+    pub(super) fn finish_held(&mut self) -> Ticket {
+        self.end(Outcome::Complete, true)
+    }
+
     /// Ends the prediction: hands its entry on and ends its span. Only the first call counts.
     pub(super) fn finish(&mut self, outcome: Outcome) -> Ticket {
+        self.end(outcome, false)
+    }
+
+    fn end(&mut self, outcome: Outcome, held: bool) -> Ticket {
         if self.finished.is_some() {
             return Ticket::Settled(Ok(()));
         }
@@ -193,16 +205,20 @@ impl Recording {
         let read = read.filter(|_| input.begun() || input.ended());
         let exchange = self.exchange(outcome, &input, read, output);
         let shared = &self.passage.worker.shared;
-        let ticket = if let Some(reservation) = reservation {
-            reservation.finish(&exchange)
-        } else {
-            let reason = if outcome == Outcome::Rejected { Unrecorded::Refused } else { Unrecorded::Passed };
-            shared.recorder.unrecorded(reason, exchange.prediction.time);
-            Ticket::Settled(Ok(()))
+        let (ticket, receipt) = match reservation {
+            Some(reservation) if held => reservation.finish_with_receipt(&exchange),
+            Some(reservation) => (reservation.finish(&exchange), None),
+            None => {
+                let reason = if outcome == Outcome::Rejected { Unrecorded::Refused } else { Unrecorded::Passed };
+                shared.recorder.unrecorded(reason, exchange.prediction.time);
+                (Ticket::Settled(Ok(())), None)
+            }
         };
         telemetry::log_exchange(&exchange, shared.log);
         self.passage.end(Some(&exchange), self.gen_ai(&exchange));
         self.measure(exchange.duration, read, output);
+        drop(input);
+        self.receipt = receipt.and_then(|receipt| HeaderValue::try_from(receipt).ok());
         ticket
     }
 

@@ -10,6 +10,7 @@ mod merkle;
 mod note;
 pub(crate) mod path;
 mod proof;
+mod receipt;
 mod tile;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
@@ -18,6 +19,7 @@ pub use merkle::{Node, Range, empty_root, leaf_hash, node_hash};
 pub use note::{Note, NoteError, Signature};
 pub use path::{Hashes, ProofError, consistency_proof, inclusion_proof, root_at, verify_consistency, verify_inclusion};
 pub use proof::{Proof, ProofTextError};
+pub use receipt::{Receipt, ReceiptError};
 pub use tile::{TILE_BYTES, TILE_HEIGHT, TILE_WIDTH, Tile, TilePath};
 
 /// A SHA-256 hash.

@@ -7,6 +7,7 @@
 
 mod evidence;
 mod follow;
+mod leaf;
 mod query;
 
 use std::collections::VecDeque;

@@ -6,7 +6,7 @@ use super::*;
 use crate::exchange::Recorder as _;
 use crate::ledger::frame::{FrameKind, HEADER_BYTES, Parsed, parse, put_entry};
 use crate::ledger::segment::DATA_START;
-use crate::tlog::{Scheme, verify_consistency};
+use crate::tlog::{Receipt, Scheme, verify_consistency};
 
 const MODES: [Durability; 3] = [Durability::Queue, Durability::Write, Durability::Sync];
 
@@ -145,4 +145,28 @@ fn a_key_that_cannot_be_used_is_told() {
         let error = Ledger::open(&config, &origin(), &Arc::new(Metrics::new())).unwrap_err().to_string();
         assert!(error.contains("ledger.signing_key") && error.contains("key.pem") && error.contains(what), "{error}");
     }
+}
+
+#[test]
+fn a_receipt_promises_the_entry_that_is_there() {
+    let dir = Dir::new();
+    let (ledger, _) = open(&Config { receipt: true, ..dir.config(Durability::Write) });
+    let mut receipts = Vec::new();
+    for id in 0..40 {
+        let (ticket, receipt) = ledger.finish_with_receipt(&exchange(call(Uuid::from_u128(id), None)));
+        settled(ticket).unwrap();
+        receipts.push(receipt.unwrap().parse::<Receipt>().unwrap());
+    }
+    let reader = Reader::open(&dir.0).unwrap();
+    let newest = reader.find_leaf(&receipts[39].leaf).unwrap().expect("at once, not when a checkpoint comes");
+    assert_eq!(ids(&[newest], "prediction"), [Uuid::from_u128(39)]);
+    ledger.close().unwrap();
+    for (id, receipt) in (0..).zip(&receipts) {
+        receipt.verify(ledger.verifiers()).unwrap();
+        let found = reader.find_leaf(&receipt.leaf).unwrap().unwrap();
+        assert_eq!(ids(&[found], "prediction"), [Uuid::from_u128(id)]);
+    }
+    assert_eq!(reader.find_leaf(&[7; 32]).unwrap(), None, "what was left out is missing");
+    let (silent, _) = open(&dir.config(Durability::Write));
+    assert_eq!(silent.finish_with_receipt(&exchange(call(Uuid::from_u128(99), None))).1, None);
 }
