@@ -106,6 +106,14 @@ impl VerifierKey {
         Ok(Self { name: name.to_owned(), scheme, key: key.to_vec() })
     }
 
+    /// The same public key under another name: a log's key is named as the log is.
+    ///
+    /// # Errors
+    /// Where no note can hold the name.
+    pub fn renamed(&self, name: &str) -> Result<Self, KeyError> {
+        Self::new(name, self.scheme, &self.key)
+    }
+
     /// The name.
     pub fn name(&self) -> &str {
         &self.name
@@ -327,6 +335,14 @@ mod tests {
         assert_eq!(bytes[..4], key.id());
         assert_eq!(key.verify("This is an example message.\n", &bytes[4..]), Some(None));
         assert_eq!(key.verify("This is an example message!\n", &bytes[4..]), None);
+    }
+
+    #[test]
+    fn a_renamed_key_takes_what_is_signed_under_its_new_name() {
+        let der = Signer::generate_ed25519().unwrap();
+        let [old, new] = ["example.com/1", "example.com/2"].map(|name| Signer::from_pkcs8(name, &der, false).unwrap());
+        assert_eq!(&old.verifier().renamed("example.com/2").unwrap(), new.verifier());
+        assert!(matches!(old.verifier().renamed("a b"), Err(KeyError::Name(_))));
     }
 
     #[test]
