@@ -42,7 +42,13 @@ pub(super) fn validate(config: &Config) -> Problems {
     if config.proxy.listen == config.admin.listen && config.proxy.listen.port() != 0 {
         wrong(report, "admin.listen", "is proxy.listen too: choose another port");
     }
+    problems.extend(config.witness.problems(false));
     problems
+}
+
+/// Everything that is wrong by meaning where a witness is to be run.
+pub(super) fn witness(config: &Config) -> Problems {
+    config.witness.problems(true)
 }
 
 fn proxy(config: &proxy::Config, report: &mut Problems) {

@@ -48,3 +48,5 @@ mod timeouts;
 mod tls;
 /// Weights, moved and kept.
 mod traffic;
+/// The witness: what it cosigns, and what it never does.
+mod witness;
