@@ -145,7 +145,10 @@ impl VerifierKey {
             Scheme::Ed25519 => (None, signature),
             Scheme::CosignatureV1 | Scheme::MlDsa44 => {
                 let (time, bytes) = signature.split_first_chunk::<TIME_BYTES>()?;
-                (Some(u64::from_be_bytes(*time)), bytes)
+                let time = u64::from_be_bytes(*time);
+                // The specification's limit: whoever reads it as a signed number must not see another.
+                i64::try_from(time).ok()?;
+                (Some(time), bytes)
             }
         };
         let message = message(self.scheme, &self.name, time.unwrap_or_default(), text)?;
@@ -248,7 +251,8 @@ impl Signer {
     }
 
     /// Signs a note's text. `time`, in seconds since 1970, is what a cosignature says; other schemes have none.
-    /// `None` where the scheme signs checkpoints alone and this is none.
+    /// `None` where the scheme signs checkpoints alone and this is none, or one with extension lines, which ML-DSA-44
+    /// cosignatures do not cover.
     pub fn sign(&self, text: &str, time: u64) -> Option<Signature> {
         let scheme = self.verifier.scheme;
         let message = message(scheme, &self.verifier.name, time, text)?;
@@ -271,7 +275,8 @@ fn message(scheme: Scheme, name: &str, time: u64, text: &str) -> Option<Vec<u8>>
         Scheme::Ed25519 => Some(text.as_bytes().to_vec()),
         Scheme::CosignatureV1 => Some(format!("cosignature/v1\ntime {time}\n{text}").into_bytes()),
         Scheme::MlDsa44 => {
-            let checkpoint = Checkpoint::parse(text).ok()?;
+            // Extension lines would stand there as if they had been signed.
+            let checkpoint = Checkpoint::parse(text).ok().filter(|checkpoint| checkpoint.to_string() == text)?;
             let mut out = b"subtree/v1\n\0".to_vec();
             put_short(&mut out, name)?;
             out.extend_from_slice(&time.to_be_bytes());
@@ -325,6 +330,17 @@ mod tests {
                 assert_eq!(other.verifier().verify(TEXT, &signature.bytes), None);
             }
         }
+    }
+
+    #[test]
+    fn what_a_scheme_does_not_cover_is_not_signed_by_it() {
+        let [_, witness, ml] = signers();
+        let extended = format!("{TEXT}extension\n");
+        assert!(ml.sign(&extended, 17).is_none() && witness.sign(&extended, 17).is_some());
+        let signature = ml.sign(TEXT, 17).unwrap();
+        assert_eq!(ml.verifier().verify(&extended, &signature.bytes), None);
+        let late = witness.sign(TEXT, 1 << 63).unwrap();
+        assert_eq!(witness.verifier().verify(TEXT, &late.bytes), None);
     }
 
     #[test]
