@@ -105,6 +105,10 @@ impl Config {
 
 /// Whether a note can hold the name (C2SP signed-note), and an ML-DSA-44 cosignature too.
 pub(super) fn fits_a_note(name: &str) -> bool {
-    let plain = |char: char| !char.is_whitespace() && !char.is_control() && char != '+';
-    !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.chars().all(plain)
+    fits_a_line(name) && !name.contains(|char: char| char.is_whitespace() || char == '+')
+}
+
+/// Whether it can be an origin, also in an ML-DSA-44 cosignature.
+pub(super) fn fits_a_line(origin: &str) -> bool {
+    !origin.is_empty() && origin.len() <= NAME_BYTES_MAX && !origin.contains(char::is_control)
 }

@@ -127,9 +127,13 @@ impl Witness {
         }
         let mut lines = String::new();
         for signer in &self.signers {
-            let signature = signer.sign(&note.text, time).ok_or(Refusal::Failed)?;
+            // One that cannot cover the whole text leaves it to the others.
+            let Some(signature) = signer.sign(&note.text, time) else { continue };
             lines += &signature.to_string();
             note.signatures.push(signature);
+        }
+        if lines.is_empty() {
+            return Err(Refusal::Failed);
         }
         turn.remember(head, &note).map_err(|error| {
             tracing::error!(origin = request.checkpoint.origin, %error, "a checkpoint cannot be remembered: not cosigned");

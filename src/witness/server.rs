@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -38,6 +38,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Bytes of a body: 63 lines of a proof, and the largest note.
 const BODY_BYTES_MAX: usize = 132 << 10;
+/// Bytes of a body that is too long which are read and thrown away, so that its sender hears about it.
+const DISCARD_BYTES_MAX: usize = 1 << 20;
 /// What a connection may live; logs open another.
 const CONNECTION_AGE_MAX: Duration = Duration::from_mins(2);
 /// What an answer that is under way may still take when the listener stops or the connection is too old.
@@ -227,15 +229,25 @@ fn checkpoint(witness: &Witness, origin: &str) -> Answer {
 
 /// Reads a body.
 async fn read(body: &mut Incoming) -> Result<Bytes, Answer> {
-    let too_long = || text(413, "the body is too long\n");
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
-        return Err(too_long());
-    }
-    match timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+    match timeout(BODY_TIMEOUT, Limited::new(&mut *body, BODY_BYTES_MAX).collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let _whatever_comes = timeout(GRACE, discard(body)).await;
+            Err(text(413, "the body is too long\n"))
+        }
         Ok(Err(_)) => Err(text(400, "the body is broken\n")),
         Err(_) => Err(text(408, "the body did not come\n")),
+    }
+}
+
+/// Reads on for a while: closing on a client that still sends would reset it before it has read the answer.
+async fn discard(body: &mut Incoming) {
+    let mut left = DISCARD_BYTES_MAX;
+    while let Some(Ok(frame)) = body.frame().await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left == 0 {
+            return;
+        }
     }
 }
 

@@ -193,6 +193,11 @@ fn what_is_cosigned_is_the_whole_checkpoint_at_that_time() {
     let signed: Vec<_> = signed.iter().map(|(key, time)| (key.scheme(), *time)).collect();
     assert_eq!(signed, [(Scheme::CosignatureV1, Some(1_700_000_000)), (Scheme::MlDsa44, Some(1_700_000_000))]);
     assert_eq!(last(&witness, &log), Some(note.to_string()));
+    // Extension lines are not covered by ML-DSA-44 cosignatures: the other scheme signs alone.
+    let extended = Note::sign(format!("{}more\n", note.text), &log.signer, 0).unwrap();
+    let lines = witness.add_checkpoint(format!("old 7\n\n{extended}").as_bytes(), 1_700_000_001).unwrap();
+    assert_eq!(lines.lines().count(), 1);
+    assert_eq!(last(&witness, &log), Some(format!("{extended}{lines}")));
     // The empty tree is a tree too, and time never is 0.
     assert_eq!(status(&witness.add_checkpoint(log.body(0, 7, 8).as_bytes(), 0)), "Failed");
     let other = Log::new("example.com/b");

@@ -24,6 +24,8 @@ mod http2;
 mod lifecycle;
 /// Every limit is met.
 mod limits;
+/// Notes beside another implementation's.
+mod notes;
 /// `TensorFlow` Serving and `TorchServe`.
 mod protocols;
 /// The ledger behind it all, and its failures.
@@ -44,6 +46,8 @@ mod support;
 mod telemetry;
 /// Deadlines of ours.
 mod timeouts;
+/// Trees, proofs and tiles beside other implementations'.
+mod tlog;
 /// TLS on both legs.
 mod tls;
 /// Weights, moved and kept.

@@ -21,7 +21,7 @@ use super::support::{eventually, soon};
 const ADD: &str = "/add-checkpoint";
 
 /// A witness in this process.
-struct Here {
+pub(crate) struct Here {
     handle: Handle,
     vkey: VerifierKey,
     _folder: Folder,
@@ -29,8 +29,13 @@ struct Here {
 
 impl Here {
     fn of(logs: &[&Log]) -> Self {
+        Self::knowing(&logs.iter().map(|log| (log.vkey(), None)).collect::<Vec<_>>())
+    }
+
+    /// One that knows the logs of these verifier keys and origins.
+    pub(crate) fn knowing(logs: &[(String, Option<String>)]) -> Self {
         let folder = Folder::new();
-        let logs = logs.iter().map(|log| LogConfig { vkey: log.vkey(), origin: None });
+        let logs = logs.iter().cloned().map(|(vkey, origin)| LogConfig { vkey, origin });
         let config = Config {
             name: Some("witness.example/w1".to_owned()),
             dir: folder.path().to_owned(),
@@ -43,7 +48,7 @@ impl Here {
         Self { handle, vkey, _folder: folder }
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.handle.address()
     }
 }
@@ -220,7 +225,7 @@ async fn who_floods_or_stalls_costs_nobody_an_answer() {
         stalled.push(wire);
     }
     assert_eq!(add(address, &log.body(0, 0, 7)).await.0, 200);
-    // Too flood, by its own word or when it comes, and far too long a head.
+    // Too long, by its own word or when it comes, and far too long a head.
     let flood = "x".repeat(140 << 10);
     assert_eq!(add(address, &flood).await.0, 413);
     let mut wire = Wire::connect(address).await;
