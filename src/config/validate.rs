@@ -51,6 +51,12 @@ pub(super) fn witness(config: &Config) -> Problems {
     config.witness.problems(true)
 }
 
+/// Everything that is wrong by meaning with what the file is meant for.
+pub(super) fn either(config: &Config) -> Problems {
+    let is_a_witness = config.backends.is_empty() && config.witness.name.is_some();
+    if is_a_witness { witness(config) } else { validate(config) }
+}
+
 fn proxy(config: &proxy::Config, report: &mut Problems) {
     if config.workers.is_some_and(|workers| workers == 0 || workers > WORKERS_MAX) {
         wrong(report, "proxy.workers", format!("must be 1 to {WORKERS_MAX}: leave it out to use the cores there are"));

@@ -117,7 +117,9 @@ impl Witness {
         }
         let head = Head { size: request.checkpoint.size, root: request.checkpoint.root };
         if let Err(error) = follows(last, head, request) {
-            report(last, request, &note, error);
+            if turn.may_tell() {
+                report(last, request, &note, error);
+            }
             return Err(Refusal::Inconsistent(error));
         }
         if time == 0 {
@@ -135,6 +137,8 @@ impl Witness {
         if lines.is_empty() {
             return Err(Refusal::Failed);
         }
+        // Remembered must mean that it can be read again.
+        note.to_string().parse::<Note>().map_err(RequestError::from)?;
         turn.remember(head, &note).map_err(|error| {
             tracing::error!(origin = request.checkpoint.origin, %error, "a checkpoint cannot be remembered: not cosigned");
             Refusal::Failed

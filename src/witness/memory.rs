@@ -36,6 +36,8 @@ const SUFFIX: &str = ".checkpoint";
 const LINE_BYTES: u64 = 65;
 /// How long the same checkpoint is cosigned again without being written again: whoever replays it costs no disk.
 const WRITE_AGAIN: Duration = Duration::from_mins(1);
+/// How long a log's broken promise is not told again.
+const TELL_AGAIN: Duration = Duration::from_mins(1);
 /// Readable by everybody: nothing in it is secret.
 const MODE: u32 = 0o644;
 
@@ -115,6 +117,8 @@ struct State {
     durable: bool,
     /// Whether `known` lists it.
     listed: bool,
+    /// When it was last told that the log does not keep its promise.
+    told: Option<Instant>,
     /// The text that this process wrote last, by its hash, and when.
     written: Option<(Hash, Instant)>,
 }
@@ -142,6 +146,8 @@ impl Memory {
         let lock = take_lock(folder)?;
         let path = folder.join(KNOWN);
         let mut logs = read_files(folder)?;
+        // A file that was renamed just before a kill may be there and not yet stay there.
+        durable::sync_dir(folder).map_err(io_error(folder))?;
         if !path.exists() {
             if !begin {
                 return Err(MemoryError::Missing { folder: folder.to_owned() });
@@ -193,6 +199,15 @@ impl Turn<'_> {
         self.state.head
     }
 
+    /// Whether to tell of a broken promise: not at once again, since whoever replays it must not fill the log of ours.
+    pub(super) fn may_tell(&mut self) -> bool {
+        let may = self.state.told.is_none_or(|at| at.elapsed() >= TELL_AGAIN);
+        if may {
+            self.state.told = Some(Instant::now());
+        }
+        may
+    }
+
     /// Remembers a later one, with its signatures. Durable once this returns.
     ///
     /// # Errors
@@ -231,9 +246,10 @@ impl Known {
         let damaged = |problem| MemoryError::Damaged { file: path.to_owned(), problem };
         file.read_to_string(&mut text).map_err(|_| damaged("it is no text"))?;
         // A crash may have cut the last line; its log's file is there.
-        let mut lines = text.lines().peekable();
+        let mut lines = text.split_inclusive('\n').peekable();
         let mut len = 0;
         while let Some(line) = lines.next() {
+            let line = line.strip_suffix('\n').unwrap_or_default();
             let Some(origin) = unhex(line) else {
                 if lines.peek().is_none() {
                     break;

@@ -208,6 +208,24 @@ fn what_is_cosigned_is_the_whole_checkpoint_at_that_time() {
 }
 
 #[test]
+fn what_could_not_be_read_again_is_not_remembered() {
+    let (folder, log) = (Folder::new(), Log::new("example.com/a"));
+    let config = config(&folder, &[&log]);
+    let witness = Witness::open(&config, false).unwrap();
+    let mut cosigned = 0;
+    // Around the size at which the log's note fits and ours with it does not.
+    for length in (130_400..131_000).step_by(20) {
+        let text = format!("{}{}\n", log.note(0, 7).text, "x".repeat(length));
+        let note = Note::sign(text, &log.signer, 0).unwrap();
+        let old = if cosigned == 0 { 0 } else { 7 };
+        cosigned += usize::from(witness.add_checkpoint(format!("old {old}\n\n{note}").as_bytes(), 9).is_ok());
+    }
+    assert!((1..30).contains(&cosigned), "{cosigned} of 30");
+    drop(witness);
+    assert!(last(&Witness::open(&config, false).unwrap(), &log).is_some());
+}
+
+#[test]
 fn only_a_trusted_key_is_believed() {
     let (folder, log, stranger) = (Folder::new(), Log::new("example.com/a"), Log::new("example.com/a"));
     let witness = Witness::open(&config(&folder, &[&log]), false).unwrap();
@@ -273,7 +291,7 @@ fn what_a_crash_leaves_is_mended() {
     let file = folder.checkpoints().remove(0);
     let known = folder.0.join("witness/known");
     let list = fs::read_to_string(&known).unwrap();
-    for (torn, draft) in [("", true), (&list[..20], false), ("\0\0\0\n", true)] {
+    for (torn, draft) in [("", true), (&list[..20], false), (&list[..64], false), ("\0\0\0\n", true)] {
         fs::write(&known, torn).unwrap();
         let draft = draft.then(|| file.with_extension("checkpoint.new"));
         if let Some(draft) = &draft {

@@ -102,6 +102,11 @@ impl Source {
         self.load_by(validate::witness)
     }
 
+    /// Reads it all anew, for whichever of the two it is meant: with a witness's name and no model server it is one's.
+    pub fn load_for_either(&self) -> Result<Config, ConfigError> {
+        self.load_by(validate::either)
+    }
+
     fn load_by(&self, validate: Validate) -> Result<Config, ConfigError> {
         let text = self.file.as_deref().map(read).transpose()?;
         self.assemble(text.as_deref().unwrap_or_default(), &Environment::read(), validate)

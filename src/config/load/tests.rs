@@ -240,3 +240,18 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_witness_needs_no_model_server_and_a_server_no_witness() {
+    let text = "witness: {name: witness.example/w1}";
+    let source = Source::file("c.yaml");
+    for judge in [validate::witness as Validate, validate::either] {
+        assert!(source.assemble(text, &environment(&[]), judge).is_ok());
+    }
+    let error = source.assemble(text, &environment(&[]), validate::validate).unwrap_err().to_string();
+    assert!(error.contains("backends: none"), "{error}");
+    let error = source.assemble("", &environment(&[]), validate::witness).unwrap_err().to_string();
+    assert!(error.contains("witness.name: none"), "{error}");
+    let error = source.assemble("witness: {name: a b}", &environment(&[]), validate::either).unwrap_err().to_string();
+    assert!(error.starts_with("c.yaml:1:17: witness.name: 'a b'"), "{error}");
+}
