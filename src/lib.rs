@@ -16,3 +16,4 @@ pub mod sha256;
 pub mod telemetry;
 pub mod tlog;
 pub mod units;
+pub mod witness;

@@ -19,8 +19,14 @@ use machine::Machine;
 /// What commands of blocks that are not run begin with.
 const ELSEWHERE: [&str; 4] = ["bash .ci/run", "cargo ", "docker ", "kubectl "];
 /// Documents with commands. The others must have none.
-const RUN: [&str; 5] =
-    ["README.md", "docs/configuration.md", "docs/guarantees.md", "docs/operations.md", "docs/runbook.md"];
+const RUN: [&str; 6] = [
+    "README.md",
+    "docs/configuration.md",
+    "docs/guarantees.md",
+    "docs/operations.md",
+    "docs/runbook.md",
+    "docs/witness.md",
+];
 
 fn read(document: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).expect(document)
@@ -72,6 +78,11 @@ fn the_runbook() {
 #[test]
 fn the_page_on_configuration() {
     run("docs/configuration.md");
+}
+
+#[test]
+fn the_page_on_the_witness() {
+    run("docs/witness.md");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What fuzz targets share: calls to read bodies of, the property that chunking changes nothing, and segments.
+//! What fuzz targets share: calls to read bodies of, the property that chunking changes nothing, segments, and a key.
 //!
 //! Run one with `cargo +nightly fuzz run TARGET`.
 
@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request};
 use touchmark::protocol::{Call, PatternConfig, Patterns, Reader, VALUE_BYTES_MAX, recognise};
+use touchmark::tlog::Signer;
 
 /// The call that a `POST` to a path is.
 pub fn call(path: &str, patterns: &Patterns) -> Option<Call> {
@@ -68,6 +69,13 @@ pub fn scratch(name: &str) -> PathBuf {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     folder
+}
+
+/// A log's key, the same in every run.
+pub fn signer() -> Signer {
+    // PKCS #8 of an Ed25519 key (RFC 8410, section 7).
+    let head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    Signer::from_pkcs8("fuzz.example/log", &[&head[..], &[7; 32]].concat(), false).expect("a key")
 }
 
 /// A segment's bytes, as `touchmark::ledger` describes them, written by whatever the input says.

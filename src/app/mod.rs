@@ -1,4 +1,5 @@
-//! The composition root of `serve`: the only file that knows every part.
+//! The composition root of `serve`: the only file that knows every part. That of `witness`, which shares logging,
+//! signals and reloads with it and nothing else, is [`Witnessing`].
 //!
 //! **Start**: sockets are bound before anything else, so that an address in use costs nothing; then the lineage is
 //! resolved, the ledger opened (which recovers it), and the data path starts last.
@@ -10,6 +11,7 @@
 mod reload;
 mod run;
 mod traffic;
+mod witness;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -26,7 +28,8 @@ use crate::proxy::{Admission, Phase, Server, Shared, Snapshot, SnapshotError};
 use crate::telemetry::{Metrics, Service, TraceError, Tracer};
 
 pub use reload::ReloadError;
-pub use run::{Ended, Signals, serve};
+pub use run::{Ended, ServeError, Signals, serve};
+pub use witness::{WitnessError, Witnessing, verifier_keys};
 
 /// What telemetry still has to send may take so long at the end.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);

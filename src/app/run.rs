@@ -19,7 +19,7 @@ use crate::config::{Config, Source, Watch, WatchError};
 use crate::telemetry::{self, Metrics};
 
 /// Signals and changes waiting to be seen, at most; more of them say nothing new.
-const EVENTS_MAX: usize = 16;
+pub(super) const EVENTS_MAX: usize = 16;
 /// Between two looks at whether an orderly stop is over.
 const STOP_STEP: Duration = Duration::from_millis(20);
 /// The file in the data directory that names a running process's addresses.
@@ -51,9 +51,9 @@ pub enum ServeError {
     Watch(#[from] WatchError),
 }
 
-/// What `serve` reacts to.
+/// What a process reacts to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Event {
+pub(super) enum Event {
     /// SIGTERM or SIGINT.
     Stop,
     /// SIGHUP, or the configuration's file has changed.
@@ -111,7 +111,10 @@ impl Signals {
 }
 
 /// Listens for signals and for changes of files, on a thread of its own; it is told which files.
-fn listen(files: Vec<PathBuf>, events: SyncSender<Event>) -> Result<watch::Sender<Vec<PathBuf>>, ServeError> {
+pub(super) fn listen(
+    files: Vec<PathBuf>,
+    events: SyncSender<Event>,
+) -> Result<watch::Sender<Vec<PathBuf>>, ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (term, int, watch) = {
         let _context = runtime.enter();

@@ -11,6 +11,7 @@ use super::Status;
 use super::output::Table;
 use crate::config::{Config, ConfigError, Source};
 use crate::lineage;
+use crate::tlog::VerifierKey;
 
 /// `touchmark check config FILE`
 #[derive(Debug, clap::Args)]
@@ -21,7 +22,7 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Checks a configuration file, with the environment over it as `serve` would see it
+    /// Checks a configuration file, with the environment over it as `serve` or `witness` would see it
     Config {
         /// The file
         file: PathBuf,
@@ -33,7 +34,7 @@ enum What {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
     let What::Config { file, json } = &args.what;
-    match Source::file(file).load() {
+    match Source::file(file).load_for_either() {
         Ok(config) if *json => {
             writeln!(out, "{}", json!({"file": file, "valid": true, "problems": []}))?;
             drop(config);
@@ -41,6 +42,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
         }
         Ok(config) => {
             models(&config, out)?;
+            logs(&config, out)?;
             writeln!(out, "{}: valid", super::output::printable(&file.to_string_lossy()))?;
             Ok(Status::Done)
         }
@@ -73,6 +75,18 @@ fn models(config: &Config, out: &mut dyn Write) -> Result<()> {
             ];
             table.row(&cells, out)?;
         }
+    }
+    Ok(table.end(out)?)
+}
+
+/// What a witness would cosign for.
+fn logs(config: &Config, out: &mut dyn Write) -> Result<()> {
+    let mut table = Table::new(&["witness", "log", "key"]);
+    let name = config.witness.name.clone().unwrap_or_default();
+    for log in &config.witness.logs {
+        let Ok(key) = log.vkey.parse::<VerifierKey>() else { continue };
+        let origin = log.origin.clone().unwrap_or_else(|| key.name().to_owned());
+        table.row(&[name.clone(), origin, key.name().to_owned()], out)?;
     }
     Ok(table.end(out)?)
 }

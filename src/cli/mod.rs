@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod output;
 mod serve;
+mod witness;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -60,6 +61,8 @@ enum Command {
     Check(check::Args),
     /// Searches and reads the ledger
     Audit(audit::Args),
+    /// Cosigns the checkpoints of logs, so that none of them shows two histories
+    Witness(witness::Args),
 }
 
 /// Parses the arguments, the program's name first, and runs what they ask for.
@@ -78,6 +81,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Status {
         Command::Demo(args) => demo::run(&args, &mut output),
         Command::Check(args) => check::run(&args, &mut output),
         Command::Audit(args) => audit::run(args, &mut output),
+        Command::Witness(args) => witness::run(&args, &mut output),
     };
     let result = result.and_then(|status| output.flush().map(|()| status).map_err(Into::into));
     result.unwrap_or_else(|error| failed(&error))

@@ -30,6 +30,8 @@ fn what_the_design_names_is_understood() {
          --listen 0.0.0.0:8080 --admin 127.0.0.1:0 --data /tmp/x",
         "demo",
         "check config c.yaml --json",
+        "witness --config c.yaml --listen 0.0.0.0:9092 --data d",
+        "witness --show-key --new --json",
         "audit find --input - --from 2h --limit 3 --json --data d",
         "audit show 0192f0c1-7c4e-7a3b-8c11-2f6d0f3e9a10 --config c.yaml",
         "audit tail -n 5 -f",

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::proxy::{self, BackendConfig, BackendTlsConfig, TlsConfig};
 use crate::units::Period;
-use crate::{admin, ledger, telemetry};
+use crate::{admin, ledger, telemetry, witness};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,8 @@ pub struct Config {
     pub admin: admin::Config,
     /// How the process goes.
     pub shutdown: ShutdownConfig,
+    /// What `touchmark witness` runs; `touchmark serve` passes it over.
+    pub witness: witness::Config,
 }
 
 impl Config {

@@ -42,7 +42,19 @@ pub(super) fn validate(config: &Config) -> Problems {
     if config.proxy.listen == config.admin.listen && config.proxy.listen.port() != 0 {
         wrong(report, "admin.listen", "is proxy.listen too: choose another port");
     }
+    problems.extend(config.witness.problems(false));
     problems
+}
+
+/// Everything that is wrong by meaning where a witness is to be run.
+pub(super) fn witness(config: &Config) -> Problems {
+    config.witness.problems(true)
+}
+
+/// Everything that is wrong by meaning with what the file is meant for.
+pub(super) fn either(config: &Config) -> Problems {
+    let is_a_witness = config.backends.is_empty() && config.witness.name.is_some();
+    if is_a_witness { witness(config) } else { validate(config) }
 }
 
 fn proxy(config: &proxy::Config, report: &mut Problems) {

@@ -106,6 +106,14 @@ impl VerifierKey {
         Ok(Self { name: name.to_owned(), scheme, key: key.to_vec() })
     }
 
+    /// The same public key under another name: a log's key is named as the log is.
+    ///
+    /// # Errors
+    /// Where no note can hold the name.
+    pub fn renamed(&self, name: &str) -> Result<Self, KeyError> {
+        Self::new(name, self.scheme, &self.key)
+    }
+
     /// The name.
     pub fn name(&self) -> &str {
         &self.name
@@ -137,7 +145,10 @@ impl VerifierKey {
             Scheme::Ed25519 => (None, signature),
             Scheme::CosignatureV1 | Scheme::MlDsa44 => {
                 let (time, bytes) = signature.split_first_chunk::<TIME_BYTES>()?;
-                (Some(u64::from_be_bytes(*time)), bytes)
+                let time = u64::from_be_bytes(*time);
+                // The specification's limit: whoever reads it as a signed number must not see another.
+                i64::try_from(time).ok()?;
+                (Some(time), bytes)
             }
         };
         let message = message(self.scheme, &self.name, time.unwrap_or_default(), text)?;
@@ -240,7 +251,8 @@ impl Signer {
     }
 
     /// Signs a note's text. `time`, in seconds since 1970, is what a cosignature says; other schemes have none.
-    /// `None` where the scheme signs checkpoints alone and this is none.
+    /// `None` where the scheme signs checkpoints alone and this is none, or one with extension lines, which ML-DSA-44
+    /// cosignatures do not cover.
     pub fn sign(&self, text: &str, time: u64) -> Option<Signature> {
         let scheme = self.verifier.scheme;
         let message = message(scheme, &self.verifier.name, time, text)?;
@@ -263,7 +275,8 @@ fn message(scheme: Scheme, name: &str, time: u64, text: &str) -> Option<Vec<u8>>
         Scheme::Ed25519 => Some(text.as_bytes().to_vec()),
         Scheme::CosignatureV1 => Some(format!("cosignature/v1\ntime {time}\n{text}").into_bytes()),
         Scheme::MlDsa44 => {
-            let checkpoint = Checkpoint::parse(text).ok()?;
+            // Extension lines would stand there as if they had been signed.
+            let checkpoint = Checkpoint::parse(text).ok().filter(|checkpoint| checkpoint.to_string() == text)?;
             let mut out = b"subtree/v1\n\0".to_vec();
             put_short(&mut out, name)?;
             out.extend_from_slice(&time.to_be_bytes());
@@ -320,6 +333,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_scheme_does_not_cover_is_not_signed_by_it() {
+        let [_, witness, ml] = signers();
+        let extended = format!("{TEXT}extension\n");
+        assert!(ml.sign(&extended, 17).is_none() && witness.sign(&extended, 17).is_some());
+        let signature = ml.sign(TEXT, 17).unwrap();
+        assert_eq!(ml.verifier().verify(&extended, &signature.bytes), None);
+        let late = witness.sign(TEXT, 1 << 63).unwrap();
+        assert_eq!(witness.verifier().verify(TEXT, &late.bytes), None);
+    }
+
+    #[test]
     fn the_example_of_signed_note() {
         let key: VerifierKey = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k".parse().unwrap();
         let line = "Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=";
@@ -327,6 +351,14 @@ mod tests {
         assert_eq!(bytes[..4], key.id());
         assert_eq!(key.verify("This is an example message.\n", &bytes[4..]), Some(None));
         assert_eq!(key.verify("This is an example message!\n", &bytes[4..]), None);
+    }
+
+    #[test]
+    fn a_renamed_key_takes_what_is_signed_under_its_new_name() {
+        let der = Signer::generate_ed25519().unwrap();
+        let [old, new] = ["example.com/1", "example.com/2"].map(|name| Signer::from_pkcs8(name, &der, false).unwrap());
+        assert_eq!(&old.verifier().renamed("example.com/2").unwrap(), new.verifier());
+        assert!(matches!(old.verifier().renamed("a b"), Err(KeyError::Name(_))));
     }
 
     #[test]

@@ -72,10 +72,12 @@ impl Note {
         let mut verified = Vec::new();
         for key in keys {
             let id = key.id();
-            let mut own = self.signatures.iter().filter(|line| line.name == key.name() && line.id == id);
-            if let Some(line) = own.next() {
-                let time = key.verify(&self.text, &line.bytes);
-                verified.push((key, time.ok_or_else(|| NoteError::Forged(key.name().to_owned()))?));
+            let own = self.signatures.iter().filter(|line| line.name == key.name() && line.id == id);
+            // Every one of them: a true signature must not hide a false one behind it.
+            let times: Option<Vec<_>> = own.map(|line| key.verify(&self.text, &line.bytes)).collect();
+            let times = times.ok_or_else(|| NoteError::Forged(key.name().to_owned()))?;
+            if let Some(time) = times.first() {
+                verified.push((key, *time));
             }
         }
         if verified.is_empty() { Err(NoteError::Untrusted) } else { Ok(verified) }
@@ -159,6 +161,9 @@ mod tests {
         let names = read.verified_by(keys).unwrap();
         assert_eq!(names.iter().map(|(key, _)| key.name()).collect::<Vec<_>>(), ["log", "other"]);
         assert_eq!(read.verified_by([stranger.verifier()]), Err(NoteError::Untrusted));
+        let mut doubled = read.clone();
+        doubled.signatures.push(Signature { bytes: vec![0; 64], ..read.signatures[0].clone() });
+        assert_eq!(doubled.verified_by([log.verifier()]), Err(NoteError::Forged("log".to_owned())));
         let mut forged = read;
         forged.text = "one\n\nthree\n".to_owned();
         assert_eq!(forged.verified_by([log.verifier()]), Err(NoteError::Forged("log".to_owned())));

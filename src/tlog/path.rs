@@ -230,6 +230,54 @@ mod tests {
         (Known(known), roots)
     }
 
+    /// Proofs of Certificate Transparency's reference implementation, over its eight entries.
+    #[test]
+    fn known_proofs() {
+        let entries =
+            ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"];
+        let (mut known, mut range) = (HashMap::new(), Range::new(0));
+        for entry in entries {
+            let bytes: Vec<u8> =
+                (0..entry.len()).step_by(2).map(|at| u8::from_str_radix(&entry[at..at + 2], 16).unwrap()).collect();
+            range.push(leaf_hash(&bytes), |node| {
+                known.insert((node.level, node.index), node.hash);
+            });
+        }
+        let known = Known(known);
+        // Their first four bytes tell them apart.
+        let short = |hashes: Vec<Hash>| -> Vec<String> {
+            hashes
+                .iter()
+                .filter_map(|hash| hash.first_chunk())
+                .map(|first| format!("{:08x}", u32::from_be_bytes(*first)))
+                .collect()
+        };
+        let Ok(roots) = (0..=8).map(|size| root_at(&known, size)).collect::<Result<Vec<_>, _>>();
+        let wanted = [
+            "e3b0c442", "6e340b9c", "fac54203", "aeb6bcfe", "d37ee418", "4e3bbb1f", "76e67dad", "ddb89be4", "5dc9da79",
+        ];
+        assert_eq!(short(roots), wanted);
+        for (index, size, path) in [
+            (0, 1, &[] as &[&str]),
+            (0, 8, &["96a296d2", "5f083f0a", "6b47aaf2"]),
+            (5, 8, &["bc1a0643", "ca854ea1", "d37ee418"]),
+            (2, 3, &["fac54203"]),
+            (1, 5, &["6e340b9c", "5f083f0a", "bc1a0643"]),
+        ] {
+            let Ok(proof) = inclusion_proof(&known, index, size);
+            assert_eq!(short(proof), path, "{index} of {size}");
+        }
+        for (old, size, path) in [
+            (1, 1, &[] as &[&str]),
+            (1, 8, &["96a296d2", "5f083f0a", "6b47aaf2"]),
+            (6, 8, &["0ebc5d34", "ca854ea1", "d37ee418"]),
+            (2, 5, &["5f083f0a", "bc1a0643"]),
+        ] {
+            let Ok(proof) = consistency_proof(&known, old, size);
+            assert_eq!(short(proof), path, "{old} to {size}");
+        }
+    }
+
     fn at(roots: &[Hash], size: u64) -> &Hash {
         &roots[usize::try_from(size).unwrap()]
     }

@@ -1,5 +1,5 @@
 //! What a reader's machine looks like: a folder with the configuration, the binary on the path, a model server on port
-//! 8000 and free ports 8080 and 9091. The ports are others in truth, since tests run side by side.
+//! 8000 and free ports 8080, 9091 and 9092. The ports are others in truth, since tests run side by side.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -26,7 +26,7 @@ const MARK: &str = "@@ block ";
 pub(crate) struct Machine {
     folder: PathBuf,
     /// Addresses in documents, and what they are here.
-    addresses: [(&'static str, String); 3],
+    addresses: [(&'static str, String); 4],
 }
 
 impl Machine {
@@ -41,6 +41,7 @@ impl Machine {
             ("127.0.0.1:8000", server.local_addr().expect("an address").to_string()),
             ("127.0.0.1:8080", free()),
             ("127.0.0.1:9091", free()),
+            ("127.0.0.1:9092", free()),
         ];
         thread::spawn(move || serve(&server));
         let machine = Self { folder, addresses };
@@ -71,6 +72,7 @@ impl Machine {
         shell.args(["-c", &script]).current_dir(&self.folder).env("PATH", path).process_group(0);
         // Where nothing else says so, these would be the defaults' ports.
         shell.env("TOUCHMARK_PROXY__LISTEN", &self.addresses[1].1).env("TOUCHMARK_ADMIN__LISTEN", &self.addresses[2].1);
+        shell.env("TOUCHMARK_WITNESS__LISTEN", &self.addresses[3].1);
         let stderr = file.try_clone().expect("a second handle");
         let mut shell = Group(shell.stdin(Stdio::null()).stdout(file).stderr(stderr).spawn().expect("bash"));
         let passed = shell.wait();

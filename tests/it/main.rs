@@ -24,6 +24,8 @@ mod http2;
 mod lifecycle;
 /// Every limit is met.
 mod limits;
+/// Notes beside another implementation's.
+mod notes;
 /// `TensorFlow` Serving and `TorchServe`.
 mod protocols;
 /// The ledger behind it all, and its failures.
@@ -44,7 +46,11 @@ mod support;
 mod telemetry;
 /// Deadlines of ours.
 mod timeouts;
+/// Trees, proofs and tiles beside other implementations'.
+mod tlog;
 /// TLS on both legs.
 mod tls;
 /// Weights, moved and kept.
 mod traffic;
+/// The witness: what it cosigns, and what it never does.
+mod witness;

@@ -16,7 +16,10 @@ use super::{Config, de, validate};
 const FILE_LEN_MAX: u64 = 4 << 20;
 
 /// The sections, in the order of the file.
-const SECTIONS: &[&str] = &["deployment", "proxy", "backends", "ledger", "telemetry", "admin", "shutdown"];
+const SECTIONS: &[&str] = &["deployment", "proxy", "backends", "ledger", "telemetry", "admin", "shutdown", "witness"];
+
+/// What says what is wrong by meaning.
+type Validate = fn(&Config) -> validate::Problems;
 
 /// Where the configuration comes from. Kept for the whole run, so that it can be loaded again.
 #[derive(Clone, Debug, Default)]
@@ -89,10 +92,24 @@ impl Source {
         source
     }
 
-    /// Reads it all anew.
+    /// Reads it all anew, for `serve`.
     pub fn load(&self) -> Result<Config, ConfigError> {
+        self.load_by(validate::validate)
+    }
+
+    /// Reads it all anew, for `witness`: there need not be a model server.
+    pub fn load_for_witness(&self) -> Result<Config, ConfigError> {
+        self.load_by(validate::witness)
+    }
+
+    /// Reads it all anew, for whichever of the two it is meant: with a witness's name and no model server it is one's.
+    pub fn load_for_either(&self) -> Result<Config, ConfigError> {
+        self.load_by(validate::either)
+    }
+
+    fn load_by(&self, validate: Validate) -> Result<Config, ConfigError> {
         let text = self.file.as_deref().map(read).transpose()?;
-        self.assemble(text.as_deref().unwrap_or_default(), &Environment::read())
+        self.assemble(text.as_deref().unwrap_or_default(), &Environment::read(), validate)
     }
 
     /// Where the ledger lies, for commands that need nothing else: the rest may be missing or wrong.
@@ -112,7 +129,7 @@ impl Source {
         Node::parse(text).map_err(|error| ConfigError::Wrong(vec![self.syntax(&error)]))
     }
 
-    fn assemble(&self, text: &str, environment: &Environment) -> Result<Config, ConfigError> {
+    fn assemble(&self, text: &str, environment: &Environment, validate: Validate) -> Result<Config, ConfigError> {
         let mut root = self.parse(text)?;
         let mut problems: Vec<Problem> = environment
             .overlay(&mut root, SECTIONS)
@@ -132,7 +149,7 @@ impl Source {
         });
         if let Some(config) = &config {
             // Where a value was wrong its default stands, which nobody wrote.
-            let wrong = validate::validate(config).into_iter().map(|(key, problem)| (Path::parse(&key), problem));
+            let wrong = validate(config).into_iter().map(|(key, problem)| (Path::parse(&key), problem));
             let wrong = wrong.filter(|(path, _)| !root.is_wrong_about(path));
             problems.extend(wrong.map(|(path, problem)| self.problem(&root, &path, problem)));
         }

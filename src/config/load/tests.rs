@@ -21,7 +21,9 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 }
 
 fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
-    Source::file("c.yaml").assemble(text, &environment(variables)).map_err(|error| error.to_string())
+    Source::file("c.yaml")
+        .assemble(text, &environment(variables), validate::validate)
+        .map_err(|error| error.to_string())
 }
 
 fn errors(text: &str) -> Vec<String> {
@@ -65,17 +67,18 @@ fn flags_win_over_both_and_need_no_file() {
     let source = Source::default()
         .with_upstream("http://127.0.0.1:8000", Some(&model), &["s3://lake/transactions@v2.0".to_owned()])
         .with("--data", "ledger.dir", "/tmp/x");
-    let config = source.assemble("", &environment(&[("TOUCHMARK_LEDGER__DIR", "elsewhere")])).unwrap();
+    let config =
+        source.assemble("", &environment(&[("TOUCHMARK_LEDGER__DIR", "elsewhere")]), validate::validate).unwrap();
     assert_eq!(config.ledger.dir, PathBuf::from("/tmp/x"));
     assert_eq!(config.backends[0].url, "http://127.0.0.1:8000");
     assert_eq!(config.backends[0].models[0].datasets[0].namespace.as_deref(), Some("s3://lake"));
     let error = Source::default()
         .with_upstream("http://h", None, &[])
         .with("--listen", "proxy.listen", "8080")
-        .assemble("", &environment(&[]));
+        .assemble("", &environment(&[]), validate::validate);
     assert_eq!(error.unwrap_err().to_string(), "--listen: proxy.listen: '8080': invalid socket address syntax");
     assert_eq!(
-        Source::default().assemble("", &environment(&[])).unwrap_err().to_string(),
+        Source::default().assemble("", &environment(&[]), validate::validate).unwrap_err().to_string(),
         "backends: none: name a model server here, or with --upstream URL --model NAME@VERSION"
     );
 }
@@ -236,4 +239,19 @@ proptest::proptest! {
             proptest::prop_assert!(!error.is_empty());
         }
     }
+}
+
+#[test]
+fn a_witness_needs_no_model_server_and_a_server_no_witness() {
+    let text = "witness: {name: witness.example/w1}";
+    let source = Source::file("c.yaml");
+    for judge in [validate::witness as Validate, validate::either] {
+        assert!(source.assemble(text, &environment(&[]), judge).is_ok());
+    }
+    let error = source.assemble(text, &environment(&[]), validate::validate).unwrap_err().to_string();
+    assert!(error.contains("backends: none"), "{error}");
+    let error = source.assemble("", &environment(&[]), validate::witness).unwrap_err().to_string();
+    assert!(error.contains("witness.name: none"), "{error}");
+    let error = source.assemble("witness: {name: a b}", &environment(&[]), validate::either).unwrap_err().to_string();
+    assert!(error.starts_with("c.yaml:1:17: witness.name: 'a b'"), "{error}");
 }

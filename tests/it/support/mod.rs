@@ -6,6 +6,7 @@
 pub(crate) mod grpc;
 pub(crate) mod http2;
 pub(crate) mod ledger;
+pub(crate) mod log;
 pub(crate) mod message;
 pub(crate) mod model_server;
 pub(crate) mod tls;
