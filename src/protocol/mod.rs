@@ -10,6 +10,7 @@
 //! recognised by its path whatever the content type says.
 
 pub mod grpc;
+pub mod health;
 pub mod json;
 
 mod custom;

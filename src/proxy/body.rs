@@ -195,10 +195,15 @@ impl Passing {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     super::headers::clean_trailers(trailers);
-                    self.passage.note_trailers(trailers);
+                    self.passage.note_end(trailers);
                 }
             }
-            Some(Err(_)) => self.passage.note_error("upstream_abort"),
+            Some(Err(cut)) => {
+                self.passage.note_error("upstream_abort");
+                if matches!(cut, Cut::Upstream(_)) {
+                    self.passage.note_break();
+                }
+            }
             None => {}
         }
         Poll::Ready(frame)

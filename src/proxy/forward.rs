@@ -20,6 +20,7 @@ use super::admit::Permit;
 use super::body::AnswerSource;
 use super::error::ProxyError;
 use super::headers;
+use super::health::Failure;
 use super::input::{InputBody, InputError, SharedInput};
 use super::meter::{Meter, Wait};
 use super::snapshot::{Backend, Snapshot};
@@ -47,6 +48,8 @@ pub(super) struct Outbound {
     pub grpc: bool,
     /// When the whole exchange must be over.
     pub deadline: Option<Instant>,
+    /// Whether the caller chose that: a server that misses it need not be at fault.
+    pub deadline_is_the_callers: bool,
     /// Where its time goes.
     pub meter: Rc<Meter>,
     /// Its place among the calls in flight; set by `admit`.
@@ -126,7 +129,9 @@ fn address_to(parts: &mut request::Parts, over_http2: bool, address: &Address) {
 type Sent = Result<(Response<()>, AnswerSource), ProxyError>;
 
 async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
-    let Outbound { parts, input, backend, snapshot, deadline, meter, .. } = outbound;
+    let Outbound { parts, input, backend, snapshot, grpc, deadline, deadline_is_the_callers, meter, .. } = outbound;
+    let blame = Blame { snapshot, backend, grpc, callers: deadline.filter(|_| deadline_is_the_callers) };
+    let snapshot = &*blame.snapshot;
     let deadlines = &snapshot.deadlines;
     let mut request = Request::from_parts(parts, InputBody::new(&input));
     for _ in 0..ATTEMPTS_MAX {
@@ -138,7 +143,7 @@ async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
             wait.begin();
             let connected = pool.connect(patience(deadlines.connect, deadline, now), now).await;
             wait.end();
-            connected.map_err(|error| no_connection(&error, &backend, now))?
+            connected.map_err(|error| blame.no_connection(&error))?
         };
         let mut sending = pin!(conn.send(request));
         let answered = poll_fn(|cx| {
@@ -147,31 +152,34 @@ async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
                 return Poll::Ready(Ok(answered));
             }
             wait.begin();
-            poll_meanwhile(&input, &snapshot, deadline, &mut conn.alarm, cx).map(Err)
+            poll_meanwhile(&input, snapshot, deadline, &mut conn.alarm, cx).map(Err)
         })
         .await;
         match answered {
             Ok(Ok(response)) => {
-                backend.health.succeeded();
                 meter.answered(response.status().as_u16());
                 let (parts, incoming) = response.into_parts();
+                let head = Response::from_parts(parts, ());
+                blame.answered(&head, now);
                 let carrier = Carrier::H1 { conn, pool: Rc::clone(pool) };
                 let source = AnswerSource::new(incoming, carrier, deadline, &meter);
-                return Ok((Response::from_parts(parts, ()), source));
+                return Ok((head, source));
             }
             Ok(Err(mut failed)) => match failed.take_message() {
                 Some(unsent) => request = unsent,
-                None => return Err(broken_off(&input, &backend)),
+                None => return Err(blame.broken_off(&input)),
             },
-            Err(error) => return Err(gave_up(error, &backend)),
+            Err(error) => return Err(blame.gave_up(error)),
         }
     }
-    note_failure(&backend, Instant::now(), "it closes connections as soon as they are used");
+    blame.note("it closes connections as soon as they are used");
     Err(ProxyError::Unreachable)
 }
 
 async fn over_h2(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
-    let Outbound { parts, input, backend, snapshot, deadline, meter, .. } = outbound;
+    let Outbound { parts, input, backend, snapshot, grpc, deadline, deadline_is_the_callers, meter, .. } = outbound;
+    let blame = Blame { snapshot, backend, grpc, callers: deadline.filter(|_| deadline_is_the_callers) };
+    let snapshot = &*blame.snapshot;
     input.borrow_mut().retain();
     for _ in 0..ATTEMPTS_MAX {
         let now = Instant::now();
@@ -180,7 +188,7 @@ async fn over_h2(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
         let (mut send, mut stream) = pool
             .stream(patience(snapshot.deadlines.connect, deadline, now), now)
             .await
-            .map_err(|error| no_connection(&error, &backend, now))?;
+            .map_err(|error| blame.no_connection(&error))?;
         let mut sending = pin!(send.try_send_request(Request::from_parts(parts.clone(), InputBody::new(&input))));
         let mut yielded = false;
         let answered = poll_fn(|cx| {
@@ -194,23 +202,24 @@ async fn over_h2(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            poll_meanwhile(&input, &snapshot, deadline, &mut stream.alarm, cx).map(Err)
+            poll_meanwhile(&input, snapshot, deadline, &mut stream.alarm, cx).map(Err)
         })
         .await;
         match answered {
             Ok(Ok(response)) => {
-                backend.health.succeeded();
                 meter.answered(response.status().as_u16());
                 let (parts, incoming) = response.into_parts();
+                let head = Response::from_parts(parts, ());
+                blame.answered(&head, now);
                 let source = AnswerSource::new(incoming, Carrier::H2(stream), deadline, &meter);
-                return Ok((Response::from_parts(parts, ()), source));
+                return Ok((head, source));
             }
             Ok(Err(failed)) if was_not_seen(&failed) && input.borrow().can_repeat() => {}
-            Ok(Err(_)) => return Err(broken_off(&input, &backend)),
-            Err(error) => return Err(gave_up(error, &backend)),
+            Ok(Err(_)) => return Err(blame.broken_off(&input)),
+            Err(error) => return Err(blame.gave_up(error)),
         }
     }
-    Err(broken_off(&input, &backend))
+    Err(blame.broken_off(&input))
 }
 
 /// How long connecting may take: no longer than the exchange.
@@ -247,36 +256,50 @@ fn was_not_seen(failed: &TrySendError<Request<InputBody>>) -> bool {
         })
 }
 
-/// Refused, or not taken up in time.
-fn no_connection(error: &std::io::Error, backend: &Backend, now: Instant) -> ProxyError {
-    if error.kind() == std::io::ErrorKind::TimedOut {
-        return gave_up(ProxyError::Timeout, backend);
-    }
-    note_failure(backend, now, error);
-    ProxyError::Unreachable
+/// Whom what becomes of a call is put down to.
+struct Blame {
+    snapshot: Arc<Snapshot>,
+    backend: Arc<Backend>,
+    grpc: bool,
+    /// The end of the caller's own patience.
+    callers: Option<Instant>,
 }
 
-/// An exchange broke off: through the client, where its body did; else through the model server.
-fn broken_off(input: &SharedInput, backend: &Backend) -> ProxyError {
-    match input.borrow().error() {
-        Some(InputError::TooLarge) => ProxyError::BodyTooLarge,
-        Some(InputError::ClientGone) => ProxyError::ClientGone,
-        None => {
-            note_failure(backend, Instant::now(), ProxyError::BrokenOff);
-            ProxyError::BrokenOff
+impl Blame {
+    fn answered(&self, head: &Response<()>, now: Instant) {
+        self.snapshot.note_answer(&self.backend, head, self.grpc, now);
+    }
+
+    fn note(&self, reason: impl Display) {
+        self.snapshot.note_failure(&self.backend, Instant::now(), Failure::Unanswered, reason);
+    }
+
+    /// Refused, or not taken up in time.
+    fn no_connection(&self, error: &std::io::Error) -> ProxyError {
+        if error.kind() == std::io::ErrorKind::TimedOut {
+            return self.gave_up(ProxyError::Timeout);
+        }
+        self.note(error);
+        ProxyError::Unreachable
+    }
+
+    /// An exchange broke off: through the client, where its body did; else through the model server.
+    fn broken_off(&self, input: &SharedInput) -> ProxyError {
+        match input.borrow().error() {
+            Some(InputError::TooLarge) => ProxyError::BodyTooLarge,
+            Some(InputError::ClientGone) => ProxyError::ClientGone,
+            None => {
+                self.note(ProxyError::BrokenOff);
+                ProxyError::BrokenOff
+            }
         }
     }
-}
 
-fn gave_up(error: ProxyError, backend: &Backend) -> ProxyError {
-    if error == ProxyError::Timeout {
-        note_failure(backend, Instant::now(), error);
-    }
-    error
-}
-
-fn note_failure(backend: &Backend, now: Instant, reason: impl Display) {
-    if backend.health.failed(now) {
-        tracing::warn!(backend = %backend.name, %reason, "the backend fails: left out for a while where another fits");
+    /// A caller that allows a millisecond must not put a backend out for everybody.
+    fn gave_up(&self, error: ProxyError) -> ProxyError {
+        if error == ProxyError::Timeout && self.callers.is_none_or(|end| Instant::now() < end) {
+            self.note(error);
+        }
+        error
     }
 }

@@ -178,6 +178,7 @@ fn outbound(passage: &Passage, parts: request::Parts, input: SharedInput) -> Opt
         (Some(asked), Some(total)) => Some(asked.min(total)),
         (asked, total) => asked.or(total),
     };
+    let deadline_is_the_callers = asked.is_some_and(|asked| total.is_none_or(|total| asked < total));
     Some(Outbound {
         parts,
         input,
@@ -185,6 +186,7 @@ fn outbound(passage: &Passage, parts: request::Parts, input: SharedInput) -> Opt
         snapshot: Arc::clone(&passage.snapshot),
         grpc: passage.grpc,
         deadline: patience.and_then(|patience| passage.began.checked_add(patience)),
+        deadline_is_the_callers,
         meter: Rc::clone(&passage.meter),
         permit: None,
     })
@@ -215,10 +217,13 @@ async fn answer(
         }
         // Its head has not left: the client can still be told.
         Err(Cut::Timeout) => refuse::prediction(recording, ProxyError::Timeout).await,
-        Err(_) => match recording.input_error() {
-            Some(error) => refuse::prediction(recording, error.into()).await,
-            None => refuse::prediction_as(recording, ProxyError::BrokenOff, Outcome::UpstreamAbort).await,
-        },
+        Err(_) => {
+            if let Some(error) = recording.input_error() {
+                return refuse::prediction(recording, error.into()).await;
+            }
+            recording.passage.note_break();
+            refuse::prediction_as(recording, ProxyError::BrokenOff, Outcome::UpstreamAbort).await
+        }
     }
 }
 
@@ -270,7 +275,7 @@ async fn held(
     }
     if let Some(trailers) = &mut trailers {
         super::headers::clean_trailers(trailers);
-        recording.passage.note_trailers(trailers);
+        recording.passage.note_end(trailers);
     }
     recording.observe(true);
     recording.decision = recording.model.as_ref().and_then(|model| {
