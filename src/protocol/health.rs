@@ -282,9 +282,12 @@ fn message(body: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const SERVER: Subject<'_> = Subject::Server("");
+    const WAYS: [Way; 6] = [Way::OipRest, Way::OipGrpc, Way::Grpc, Way::TfsRest, Way::Ping, Way::OpenAi];
     const MODEL: Subject<'_> = Subject::Model("fraud", None);
 
     fn http(status: u16, body: &str) -> Reply<'_> {
@@ -356,6 +359,27 @@ mod tests {
         let why = Said::NotReady("the server does not know the model".to_owned());
         assert_eq!(Way::OipGrpc.said(MODEL, grpc(5, b"")), why);
         assert_eq!(Way::Grpc.said(SERVER, grpc(14, b"")), Said::NotReady("it answers grpc-status 14".to_owned()));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_answers_is_read_within_bounds(
+            status in 0_u16..700,
+            grpc_status in prop::option::of(0_u16..20),
+            body in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..300),
+                r#"\{"(versions|data|model_version_status|ready|name)":[\[\{0-9",a-z:\}\]]{0,40}\}"#.prop_map(String::into_bytes),
+            ],
+        ) {
+            let reply = Reply { status, grpc_status, body: &body };
+            for way in WAYS {
+                let ready = way.said(SERVER, reply) == Said::Ready || way.said(MODEL, reply) == Said::Ready;
+                prop_assert!(!ready || (200..300).contains(&status));
+                if let Told::Versions(names) | Told::Models(names) = way.told(reply) {
+                    prop_assert!(names.len() <= NAMES_MAX && names.iter().all(|name| name.len() <= VALUE_BYTES_MAX));
+                }
+            }
+        }
     }
 
     #[test]

@@ -198,12 +198,7 @@ impl Passing {
                     self.passage.note_end(trailers);
                 }
             }
-            Some(Err(cut)) => {
-                self.passage.note_error("upstream_abort");
-                if matches!(cut, Cut::Upstream(_)) {
-                    self.passage.note_break();
-                }
-            }
+            Some(Err(_)) => self.passage.note_error("upstream_abort"),
             None => {}
         }
         Poll::Ready(frame)

@@ -42,8 +42,10 @@ pub(super) fn backend<'a>(
     let serves = |backend: &Arc<Backend>| wanted.model.is_some() && find(backend, wanted).is_some();
     let any_serves = snapshot.backends.iter().any(serves);
     let fits = |backend: &Arc<Backend>| !any_serves || serves(backend);
-    let ready =
-        |backend: &Arc<Backend>| find(backend, wanted).is_none_or(|model| backend.health.is_ready_for(model.place));
+    let ready = |backend: &Arc<Backend>| {
+        let health = &backend.health;
+        health.is_ready_for_all() || find(backend, wanted).is_none_or(|model| health.is_ready_for(model.place))
+    };
     let healthy = |backend: &Arc<Backend>| backend.health.is_in(now) && fits(backend) && ready(backend);
     // Where none is healthy, any that fits is better than none: its health may be yesterday's.
     choose(&snapshot.backends, healthy, deal).or_else(|| choose(&snapshot.backends, fits, deal))

@@ -12,7 +12,7 @@ use crate::support::http2::{Http2Server, grpc_status};
 use crate::support::message::{Message, head, infer, message, ok, post};
 use crate::support::model_server::ModelServer;
 use crate::support::tls::{Authority, Front, NAME};
-use crate::support::touchmark::{Setup, backend, fraud};
+use crate::support::touchmark::{Folder, Setup, backend, fraud};
 use crate::support::wire::Wire;
 
 /// A model server that is ready, or not, as the test says. Its inferences work all the same.
@@ -377,4 +377,50 @@ async fn a_reload_begins_and_ends_checks() {
     let asked = b.received().requests.len();
     eventually("some more", || (b.received().requests.len() > asked + 2).then_some(())).await;
     assert_eq!(a.received().requests.len(), before, "nobody asks the old one any more");
+}
+
+/// A process whose log goes to a file.
+struct Logging(std::process::Child);
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn each_change_is_one_line_in_the_log() {
+    let (model, ready) = switched("a").await;
+    let folder = Folder::new();
+    let (file, log) = (folder.path().join("touchmark.yaml"), folder.path().join("log"));
+    let check = json!({"protocol": "ping", "interval": "100ms", "unhealthy_threshold": 1, "metadata_interval": "0s"});
+    let config = json!({
+        "proxy": {"listen": "127.0.0.1:0"}, "admin": {"listen": "127.0.0.1:0"},
+        "ledger": {"dir": folder.path().join("data")},
+        "backends": [{"name": "champion", "url": format!("http://{}", model.address()), "health_check": check}],
+    });
+    std::fs::write(&file, config.to_string()).unwrap();
+    let command = std::process::Command::new(env!("CARGO_BIN_EXE_touchmark"))
+        .args(["serve", "--config"])
+        .arg(&file)
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn();
+    let _process = Logging(command.unwrap());
+    let lines = |text: &str| -> Vec<Value> {
+        let log = std::fs::read_to_string(&log).unwrap();
+        let found = log.lines().filter(|line| line.contains(text)).map(|line| serde_json::from_str(line).unwrap());
+        found.collect()
+    };
+    let (passes, fails) = ("passes its health checks", "fails its health checks");
+    eventually("the first check", || (lines(passes).len() == 1).then_some(())).await;
+    ready.store(false, Ordering::Relaxed);
+    let line = eventually("that it fails", || lines(fails).pop()).await;
+    let text = line.to_string();
+    assert!(text.contains("champion") && text.contains("it answers 503") && text.contains("WARN"), "{text}");
+    let asked = model.received().requests.len();
+    eventually("further checks", || (model.received().requests.len() > asked + 3).then_some(())).await;
+    ready.store(true, Ordering::Relaxed);
+    eventually("that it passes again", || (lines(passes).len() == 2).then_some(())).await;
+    assert_eq!(lines(fails).len(), 1, "once a change");
 }

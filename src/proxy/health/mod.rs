@@ -120,6 +120,11 @@ impl Health {
         place >= MODELS_MAX || self.state.unready.load(Ordering::Relaxed) & (1 << place) == 0
     }
 
+    /// Whether it takes calls for each of its models.
+    pub(super) fn is_ready_for_all(&self) -> bool {
+        self.state.unready.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether it takes calls for one of its models at least, of so many.
     pub fn is_ready_for_any(&self, models: usize) -> bool {
         models == 0 || (0..models).any(|place| self.is_ready_for(place))
@@ -353,7 +358,12 @@ mod tests {
     fn a_model_that_is_not_ready_is_told_apart() {
         let health = health(1);
         health.set_ready_for(1, false);
-        assert!(health.is_ready_for(0) && !health.is_ready_for(1) && health.is_ready_for(MODELS_MAX));
+        assert!(
+            !health.is_ready_for_all()
+                && health.is_ready_for(0)
+                && !health.is_ready_for(1)
+                && health.is_ready_for(MODELS_MAX)
+        );
         assert!(health.is_ready_for_any(2) && health.is_ready_for_any(0));
         health.set_ready_for(0, false);
         assert!(!health.is_ready_for_any(2));
