@@ -106,11 +106,13 @@ pub(super) fn objection(snapshot: &Snapshot, now: Instant) -> Result<(), String>
         return Ok(());
     }
     let loaded = snapshot.backends.iter().filter(|backend| backend.weight() > 0);
+    let unnamed = loaded.clone().count().saturating_sub(NAMED_MAX);
+    let more = if unnamed > 0 { format!("; and {unnamed} more") } else { String::new() };
     let reasons: Vec<String> = loaded
         .take(NAMED_MAX)
         .map(|backend| format!("{}: {}", backend.name, reason(backend, now).unwrap_or_default()))
         .collect();
-    Err(format!("every backend fails; {}", reasons.join("; ")))
+    Err(format!("every backend fails; {}{more}", reasons.join("; ")))
 }
 
 /// Why a backend is left out.

@@ -274,6 +274,21 @@ async fn grpc_servers_are_asked_over_grpc() {
 }
 
 #[tokio::test]
+async fn http2_is_spoken_where_calls_speak_it() {
+    let model = ModelServer::listen().await;
+    let setup = Setup::new(&model).with(|config| {
+        let mut one = checked("a", model.address(), &json!([]), &json!({"protocol": "ping"}));
+        one.protocol = touchmark::proxy::UpstreamProtocol::Http2;
+        config.backends = vec![one];
+    });
+    let touchmark = setup.start();
+    let mut call = model.accept_http2().await.call().await;
+    assert_eq!((call.head.method.as_str(), call.head.uri.path()), ("GET", "/ping"));
+    call.answer.send_response(http::Response::new(()), true).unwrap();
+    until(&touchmark, "a", |told| told["check"]["healthy"] == true).await;
+}
+
+#[tokio::test]
 async fn tls_is_spoken_as_calls_speak_it() {
     let (model, ready) = switched("a").await;
     let authority = Authority::new();

@@ -21,11 +21,15 @@ impl Snapshot {
         let status = head.status().as_u16();
         // Trailers-Only: the status stands in the head.
         let unavailable = over_grpc && grpc::parse_status(head.headers()).is_some_and(is_unavailable);
-        if unavailable || health.is_failure(status) {
-            let reason = if unavailable { "it answers UNAVAILABLE".to_owned() } else { format!("it answers {status}") };
-            self.note_failure(backend, now, Failure::Status, reason);
-        } else if health.succeeded(now) {
+        if health.answered(now) {
             tracing::info!(backend = %backend.name, "the backend answers again: it takes calls");
+        }
+        if unavailable {
+            self.note_failure(backend, now, Failure::Status, "it answers UNAVAILABLE");
+        } else if health.is_failure(status) {
+            self.note_failure(backend, now, Failure::Status, format_args!("it answers {status}"));
+        } else {
+            health.count();
         }
     }
 

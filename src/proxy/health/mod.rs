@@ -130,15 +130,14 @@ impl Health {
         models == 0 || (0..models).any(|place| self.is_ready_for(place))
     }
 
-    /// An answer came in order. `true` where that ends a time out.
-    fn succeeded(&self, now: Instant) -> bool {
+    /// Counts a call that went well.
+    fn count(&self) {
         if self.policy.counts_calls() {
             self.state.calls.fetch_add(1, Ordering::Relaxed);
         }
-        self.answered(now)
     }
 
-    /// An answer's head came, good or bad.
+    /// An answer's head came, good or bad. `true` where that ends a time out.
     fn answered(&self, now: Instant) -> bool {
         let state = &self.state;
         if !state.troubled.load(Ordering::Relaxed) {
@@ -161,9 +160,6 @@ impl Health {
         };
         let at = state.millis(now);
         let mut passive = state.passive();
-        if failure == Failure::Status {
-            passive.answered(at);
-        }
         let cause = passive.failed(&self.policy, at, calls, failure == Failure::Unanswered);
         let ejection = cause.and_then(|cause| {
             let _others_wait = match cause {
@@ -307,7 +303,7 @@ mod tests {
         let (health, now) = (health(2), Instant::now());
         let failed = |now| health.failed(now, Failure::Unanswered, YES).is_some();
         assert!(!failed(now));
-        assert!(!health.succeeded(now));
+        assert!(!health.answered(now));
         assert!(!failed(now));
         assert!(health.is_in(now));
         assert!(failed(now), "the second in a row");
@@ -315,7 +311,7 @@ mod tests {
         assert!(health.is_in(now + Duration::from_secs(11)));
         assert!(failed(now + Duration::from_secs(11)), "still failing: out again at once");
         assert!(!health.is_in(now + Duration::from_secs(30)), "and for longer");
-        assert!(health.succeeded(now + Duration::from_secs(30)));
+        assert!(health.answered(now + Duration::from_secs(30)));
         assert!(health.is_in(now));
     }
 
