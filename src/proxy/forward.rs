@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, Uri, Version, header, request, response};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, request, response};
 use hyper::client::conn::TrySendError;
 
 use super::UpstreamProtocol;
@@ -23,7 +23,8 @@ use super::headers;
 use super::input::{InputBody, InputError, SharedInput};
 use super::meter::{Meter, Wait};
 use super::snapshot::{Backend, Snapshot};
-use super::upstream::{Address, Alarm, Carrier, Pool};
+use super::upgrade::{Offer, Taken};
+use super::upstream::{Address, Alarm, Carrier, H1, Pool, Switched};
 use super::worker::Worker;
 
 /// Tries at a call that no server has seen, at most.
@@ -45,6 +46,8 @@ pub(super) struct Outbound {
     pub snapshot: Arc<Snapshot>,
     /// Whether it is a gRPC call.
     pub grpc: bool,
+    /// The protocols that it would switch to.
+    pub offer: Option<Offer>,
     /// When the whole exchange must be over.
     pub deadline: Option<Instant>,
     /// Where its time goes.
@@ -53,15 +56,31 @@ pub(super) struct Outbound {
     pub permit: Option<Permit>,
 }
 
-/// An answer's head, and its body to come.
+/// An answer's head, and what is still to come.
 #[derive(Debug)]
 pub(super) struct Answer {
     /// Head, cleaned.
     pub parts: response::Parts,
-    /// Body.
-    pub source: AnswerSource,
+    /// What follows it.
+    pub follows: Follows,
     /// The call's place.
     pub permit: Option<Permit>,
+}
+
+/// What follows an answer's head.
+#[derive(Debug)]
+pub(super) enum Follows {
+    /// A body.
+    Body(AnswerSource),
+    /// Another protocol, after a 101.
+    Tunnel {
+        /// The model server's side.
+        far: Switched,
+        /// What it switched to.
+        to: Taken,
+        /// When the whole exchange must be over.
+        deadline: Option<Instant>,
+    },
 }
 
 /// Sends a call and waits for the head of its answer.
@@ -75,19 +94,27 @@ pub(super) async fn forward(worker: Rc<Worker>, mut outbound: Outbound) -> Resul
     let address = if outbound.grpc { &outbound.backend.grpc } else { &outbound.backend.http };
     let pool = worker.pools.to(address);
     address_to(&mut outbound.parts, over_http2, address);
+    match &outbound.offer {
+        Some(offer) if !over_http2 => offer.put(&mut outbound.parts.headers),
+        // HTTP/2 has no such switch (RFC 9113, section 8.6): the call goes on without.
+        _ => outbound.offer = None,
+    }
     let permit = outbound.permit.take();
     outbound.meter.send(Instant::now());
     let sent = if over_http2 { over_h2(&pool, outbound).await } else { over_h1(&pool, outbound).await };
-    let (response, source) = sent?;
+    let (response, follows) = sent?;
     let (mut parts, ()) = response.into_parts();
-    if parts.status.is_informational() {
-        // 101: nobody asked for it, since Upgrade ends here.
+    if parts.status.is_informational() && matches!(follows, Follows::Body(_)) {
+        // A 101 that nobody asked for, or that names what was not offered.
         return Err(ProxyError::BrokenOff);
     }
     headers::clean(&mut parts.headers);
+    if let Follows::Tunnel { to, .. } = &follows {
+        to.put(&mut parts.headers);
+    }
     // Ours to say, in the version that the client speaks.
     parts.version = Version::default();
-    Ok(Answer { parts, source, permit })
+    Ok(Answer { parts, follows, permit })
 }
 
 /// Puts the request target and host into the form that the next hop expects.
@@ -123,10 +150,10 @@ fn address_to(parts: &mut request::Parts, over_http2: bool, address: &Address) {
     }
 }
 
-type Sent = Result<(Response<()>, AnswerSource), ProxyError>;
+type Sent = Result<(Response<()>, Follows), ProxyError>;
 
 async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
-    let Outbound { parts, input, backend, snapshot, deadline, meter, .. } = outbound;
+    let Outbound { parts, input, backend, snapshot, deadline, meter, offer, .. } = outbound;
     let deadlines = &snapshot.deadlines;
     let mut request = Request::from_parts(parts, InputBody::new(&input));
     for _ in 0..ATTEMPTS_MAX {
@@ -155,9 +182,17 @@ async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
                 backend.health.succeeded();
                 meter.answered(response.status().as_u16());
                 let (parts, incoming) = response.into_parts();
-                let carrier = Carrier::H1 { conn, pool: Rc::clone(pool) };
-                let source = AnswerSource::new(incoming, carrier, deadline, &meter);
-                return Ok((Response::from_parts(parts, ()), source));
+                let taken = || offer.as_ref()?.taken(&parts.headers);
+                let follows = if parts.status == StatusCode::SWITCHING_PROTOCOLS
+                    && let Some(to) = taken()
+                {
+                    let far = switch(conn, &input, &backend, &snapshot, deadline, &mut wait).await?;
+                    Follows::Tunnel { far, to, deadline }
+                } else {
+                    let carrier = Carrier::H1 { conn, pool: Rc::clone(pool) };
+                    Follows::Body(AnswerSource::new(incoming, carrier, deadline, &meter))
+                };
+                return Ok((Response::from_parts(parts, ()), follows));
             }
             Ok(Err(mut failed)) => match failed.take_message() {
                 Some(unsent) => request = unsent,
@@ -168,6 +203,30 @@ async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
     }
     note_failure(&backend, Instant::now(), "it closes connections as soon as they are used");
     Err(ProxyError::Unreachable)
+}
+
+/// Takes a connection out of HTTP, once the request that asked for it has been sent whole: a server may answer earlier.
+async fn switch(
+    mut conn: Box<H1>,
+    input: &SharedInput,
+    backend: &Backend,
+    snapshot: &Snapshot,
+    deadline: Option<Instant>,
+    wait: &mut Wait,
+) -> Result<Switched, ProxyError> {
+    let sent = poll_fn(|cx| {
+        wait.end();
+        if conn.poll_closed(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        wait.begin();
+        poll_meanwhile(input, snapshot, deadline, &mut conn.alarm, cx).map(Err)
+    });
+    sent.await.map_err(|error| gave_up(error, backend))?;
+    if !input.borrow().ended() {
+        return Err(broken_off(input, backend));
+    }
+    Ok(conn.into_switched())
 }
 
 async fn over_h2(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
@@ -203,7 +262,7 @@ async fn over_h2(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
                 meter.answered(response.status().as_u16());
                 let (parts, incoming) = response.into_parts();
                 let source = AnswerSource::new(incoming, Carrier::H2(stream), deadline, &meter);
-                return Ok((Response::from_parts(parts, ()), source));
+                return Ok((Response::from_parts(parts, ()), Follows::Body(source)));
             }
             Ok(Err(failed)) if was_not_seen(&failed) && input.borrow().can_repeat() => {}
             Ok(Err(_)) => return Err(broken_off(&input, &backend)),
