@@ -269,10 +269,13 @@ impl Write for ClientIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.socket.0.borrow_mut()).poll_flush(cx)
+        let polled = Pin::new(&mut *self.socket.0.borrow_mut()).poll_flush(cx);
+        // TLS gathers what the socket does not take.
+        self.noted(polled)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.socket.0.borrow_mut()).poll_shutdown(cx)
+        let polled = Pin::new(&mut *self.socket.0.borrow_mut()).poll_shutdown(cx);
+        self.noted(polled)
     }
 }

@@ -80,7 +80,8 @@ impl Http {
         let Some(tunnel) = switch.take().filter(|_| whole) else { return };
         // hyper ends after a 101 without a word to the socket.
         let parts = connection.into_parts();
-        tunnel.run(parts.io, parts.read_buf, conn).await;
+        // Boxed: few connections become one, and all would be larger.
+        Box::pin(tunnel.run(parts.io, parts.read_buf, conn)).await;
     }
 }
 

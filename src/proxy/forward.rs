@@ -23,7 +23,7 @@ use super::headers;
 use super::input::{InputBody, InputError, SharedInput};
 use super::meter::{Meter, Wait};
 use super::snapshot::{Backend, Snapshot};
-use super::upgrade::{Offer, Taken};
+use super::upgrade::{Named, Offer};
 use super::upstream::{Address, Alarm, Carrier, H1, Pool, Switched};
 use super::worker::Worker;
 
@@ -77,7 +77,7 @@ pub(super) enum Follows {
         /// The model server's side.
         far: Switched,
         /// What it switched to.
-        to: Taken,
+        to: Named,
         /// When the whole exchange must be over.
         deadline: Option<Instant>,
     },
@@ -93,6 +93,7 @@ pub(super) async fn forward(worker: Rc<Worker>, mut outbound: Outbound) -> Resul
     };
     let address = if outbound.grpc { &outbound.backend.grpc } else { &outbound.backend.http };
     let pool = worker.pools.to(address);
+    let version = outbound.parts.version;
     address_to(&mut outbound.parts, over_http2, address);
     match &outbound.offer {
         Some(offer) if !over_http2 => offer.put(&mut outbound.parts.headers),
@@ -108,9 +109,15 @@ pub(super) async fn forward(worker: Rc<Worker>, mut outbound: Outbound) -> Resul
         // A 101 that nobody asked for, or that names what was not offered.
         return Err(ProxyError::BrokenOff);
     }
+    let demands = parts.status == StatusCode::UPGRADE_REQUIRED && version == Version::HTTP_11;
+    let demanded = demands.then(|| Named::demanded(&parts.headers)).flatten();
     headers::clean(&mut parts.headers);
     if let Follows::Tunnel { to, .. } = &follows {
+        // It has no body to be framed.
+        parts.headers.remove(header::CONTENT_LENGTH);
         to.put(&mut parts.headers);
+    } else if let Some(demanded) = demanded {
+        demanded.put(&mut parts.headers);
     }
     // Ours to say, in the version that the client speaks.
     parts.version = Version::default();

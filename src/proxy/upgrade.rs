@@ -3,7 +3,7 @@
 //! `Upgrade` and `Connection` end at each hop; where an offer may go on, both are made anew from what is kept here. What
 //! passes after a switch is `tunnel`'s matter.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
+use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, request};
 
 /// What is not passed on, by protocol name: under these HTTP would go on where nobody sees its requests. `h2c` is gone
@@ -23,9 +23,7 @@ impl Offer {
         if !members(&parts.headers, CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade")) {
             return None;
         }
-        let offered: Vec<&[u8]> = members(&parts.headers, UPGRADE).filter(|name| may_pass(name)).collect();
-        let value = HeaderValue::from_bytes(&offered.join(&b", "[..])).ok()?;
-        (!value.is_empty()).then_some(Self(value))
+        passing(&parts.headers).map(Self)
     }
 
     /// Puts the offer onto a request from which everything hop-by-hop was removed.
@@ -34,24 +32,28 @@ impl Offer {
     }
 
     /// What a 101 switches to; `None` where it names nothing, or what was not offered.
-    pub(super) fn taken(&self, answer: &HeaderMap) -> Option<Taken> {
+    pub(super) fn taken(&self, answer: &HeaderMap) -> Option<Named> {
         let offered = |name: &[u8]| list(&self.0).any(|own| own.eq_ignore_ascii_case(name));
         let named: Vec<&[u8]> = members(answer, UPGRADE).collect();
         if named.is_empty() || !named.iter().all(|name| offered(name)) {
             return None;
         }
-        HeaderValue::from_bytes(&named.join(&b", "[..])).ok().map(Taken)
+        HeaderValue::from_bytes(&named.join(&b", "[..])).ok().map(Named)
     }
 }
 
-/// The protocol that a model server has switched to.
+/// The protocols that an answer names.
 #[derive(Clone, Debug)]
-pub(super) struct Taken(HeaderValue);
+pub(super) struct Named(HeaderValue);
 
-impl Taken {
-    /// Puts it onto the 101, from which everything hop-by-hop was removed. Such an answer has no body to be framed.
+impl Named {
+    /// What a 426 demands, of which a client of HTTP/1.1 has to be told (RFC 9110, section 15.5.22).
+    pub(super) fn demanded(answer: &HeaderMap) -> Option<Self> {
+        passing(answer).map(Self)
+    }
+
+    /// Puts them onto the answer, from which everything hop-by-hop was removed.
     pub(super) fn put(&self, headers: &mut HeaderMap) {
-        headers.remove(CONTENT_LENGTH);
         put(headers, self.0.clone());
     }
 }
@@ -59,6 +61,13 @@ impl Taken {
 fn put(headers: &mut HeaderMap, protocols: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocols);
+}
+
+/// The protocols that a message names and that may be passed on; `None` where there are none.
+fn passing(headers: &HeaderMap) -> Option<HeaderValue> {
+    let named: Vec<&[u8]> = members(headers, UPGRADE).filter(|name| may_pass(name)).collect();
+    let value = HeaderValue::from_bytes(&named.join(&b", "[..])).ok()?;
+    (!value.is_empty()).then_some(value)
 }
 
 fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {

@@ -75,17 +75,15 @@ impl Tunnel {
         let Self { far, mut account, permit, deadline } = self;
         let mut flow = Flow::new(account.passage(), ahead, far.ahead, deadline);
         let mut legs = Legs { near, far: far.io, whole: false };
-        let Some(ended) = obeying(conn, |cx| flow.poll(&mut legs, &mut account, cx)).await else { return };
-        if let Err(cut) = ended {
+        if let Err(cut) = obeying(conn, |cx| flow.poll(&mut legs, &mut account, cx)).await.flatten() {
             return account.cut(cut);
         }
         if !account.settle(conn).await {
             return;
         }
         legs.whole = true;
-        let shut = obeying(conn, |cx| legs.poll_shutdown(cx)).await;
         drop((account, permit));
-        if shut.is_some() {
+        if obeying(conn, |cx| legs.poll_shutdown(cx)).await.is_ok() {
             linger(&mut legs.near, conn).await;
         }
     }
@@ -135,7 +133,7 @@ impl Account {
     async fn settle(&mut self, conn: &ClientConn) -> bool {
         let Self::Recorded(recording) = self else { return true };
         let mut ticket = recording.finish(Outcome::Complete);
-        let Some(kept) = obeying(conn, |cx| Pin::new(&mut ticket).poll(cx)).await else { return false };
+        let Ok(kept) = obeying(conn, |cx| Pin::new(&mut ticket).poll(cx)).await else { return false };
         let on_failure = recording.passage.worker.shared.recorder.on_failure();
         let may_leave = kept.is_ok() || on_failure == OnFailure::Pass;
         recording.count(if may_leave { Outcome::Complete } else { Outcome::Rejected });
@@ -300,11 +298,14 @@ impl Flow {
     }
 }
 
-/// Polls until ready; `None` where the connection is told to close before.
-async fn obeying<T>(conn: &ClientConn, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+/// Polls until ready, or until the connection is told to close.
+async fn obeying<T>(conn: &ClientConn, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Result<T, Cut> {
     poll_fn(|cx| match conn.order(cx) {
-        Order::Serve | Order::Drain => poll(cx).map(Some),
-        Order::Close | Order::Stop => Poll::Ready(None),
+        Order::Serve | Order::Drain => poll(cx).map(Ok),
+        // It takes no bytes.
+        Order::Close => Poll::Ready(Err(Cut::Client)),
+        // The process ends.
+        Order::Stop => Poll::Ready(Err(Cut::Timeout)),
     })
     .await
 }
@@ -327,5 +328,6 @@ async fn linger(near: &mut ClientIo, conn: &ClientConn) {
             }
         }
     });
-    thrown_away.await;
+    // A client that is in the middle of a sentence has heard the end nevertheless.
+    let _ = thrown_away.await;
 }

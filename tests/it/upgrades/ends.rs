@@ -225,7 +225,24 @@ async fn a_stop_gives_a_tunnel_its_grace_and_no_more() {
     let (whole, touchmark) = stopping.await.unwrap();
     assert!(whole, "everything under way ended by itself");
     touchmark.ledger.of_kind("prediction")[0].ended("complete", 101).took("?").gave("!");
-    // One that does not.
+    // One that begins when no others do any more.
+    let mut touchmark = scoring(&model).with(|config| config.shutdown.grace = Period::secs(30)).start();
+    let mut client = touchmark.connect().await;
+    client.send(ask(SCORED)).await;
+    let mut upstream = model.accept().await;
+    upstream.request().await;
+    let address = touchmark.address;
+    let stopping = tokio::spawn(async move { (touchmark.stop().await, touchmark) });
+    eventually("no new connections", || std::net::TcpStream::connect(address).is_err().then_some(())).await;
+    upstream.send([switching(super::DEMO), b"!".to_vec()].concat()).await;
+    let head = client.head().await;
+    assert!(head.one("connection").starts_with("upgrade"), "{head:?}");
+    client.until("!").await;
+    drop(upstream);
+    assert_eq!(client.read_to_end().await, (Vec::new(), Ended::Fin));
+    drop(client);
+    assert!(stopping.await.unwrap().0);
+    // One that does not end.
     let mut touchmark = scoring(&model).with(|config| config.shutdown.grace = Period::millis(50)).start();
     let (mut client, mut upstream, _) = opened(&touchmark, &model, SCORED).await;
     let (mut other, passing, _) = opened(&touchmark, &model, PLAIN).await;

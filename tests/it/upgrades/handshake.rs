@@ -94,8 +94,12 @@ async fn bytes_right_behind_either_head_are_the_tunnels() {
 #[tokio::test]
 async fn an_upgrade_that_is_refused_is_an_ordinary_call() {
     let model = ModelServer::serving(|request| {
-        let answer = if request.head.target() == PLAIN { "426 Upgrade Required" } else { "200 OK" };
-        message(&format!("HTTP/1.1 {answer}"), &[("content-type", "application/json")], OUTPUT)
+        if request.head.target() == PLAIN {
+            let fields = [("connection", "upgrade"), ("upgrade", "h2c, websocket")];
+            message("HTTP/1.1 426 Upgrade Required", &fields, OUTPUT)
+        } else {
+            ok(OUTPUT)
+        }
     })
     .await;
     let touchmark = Touchmark::before(&model);
@@ -104,6 +108,7 @@ async fn an_upgrade_that_is_refused_is_an_ordinary_call() {
     client.send([ask(PLAIN), infer()].concat()).await;
     let refused = client.answer().await;
     assert_eq!((refused.head.status(), refused.text()), (426, OUTPUT));
+    assert_eq!((refused.head.one("upgrade"), refused.head.one("connection")), ("websocket", "upgrade"));
     assert_eq!(client.answer().await.head.status(), 200);
     touchmark.prediction().await.ended("complete", 200);
     assert_eq!(model.received().connections, 1, "the connection is still one of HTTP");

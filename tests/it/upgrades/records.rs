@@ -1,8 +1,5 @@
 //! What is kept of a tunnel that a pattern says is a prediction: its beginning, its end, its bytes, and who gave it.
 
-use std::sync::Arc;
-
-use serde_json::json;
 use touchmark::exchange::OnFailure;
 
 use super::{DEMO, SCORED, ask, opened, scoring, switching};
@@ -11,7 +8,6 @@ use crate::support::eventually;
 use crate::support::ledger::sum;
 use crate::support::message::{OUTPUT, get, head, message, ok, post_with};
 use crate::support::model_server::{ModelServer, ends};
-use crate::support::touchmark::{Folder, Setup};
 use crate::support::wire::Ended;
 
 #[tokio::test]
@@ -160,37 +156,4 @@ async fn a_tunnel_whose_end_cannot_be_recorded_does_not_end_as_if_whole() {
         drop(touchmark);
         others.abort();
     }
-}
-
-/// Copies what a killed process would have left: what is in the files at this instant.
-fn left_behind(data: &Folder) -> Arc<Folder> {
-    let folder = Arc::new(Folder::new());
-    let (from, to) = (data.path().join("ledger"), folder.path().join("ledger"));
-    std::fs::create_dir_all(&to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
-    folder
-}
-
-#[tokio::test]
-async fn a_tunnel_that_a_crash_cut_is_interrupted() {
-    let model = ModelServer::listen().await;
-    let touchmark = scoring(&model).start();
-    let (mut client, mut upstream, answer) = opened(&touchmark, &model, SCORED).await;
-    client.send("?").await;
-    upstream.until("?").await;
-    let folder = left_behind(&touchmark.folder);
-    let after = Setup::from(Setup::new(&model).config, folder).start();
-    let entries = after.ledger.of_kind("prediction");
-    assert_eq!(entries.len(), 1);
-    assert_eq!(entries[0].id(), answer.one("x-lineage-trace-id"));
-    assert_eq!(entries[0].text("/outcome"), Some("interrupted"));
-    let start = after.ledger.of_kind("lifecycle").pop().unwrap();
-    assert_eq!(start.0.pointer("/detail/interrupted"), Some(&json!(1)));
-    after.forget();
-    drop(upstream);
-    client.read_to_end().await;
-    touchmark.prediction().await.ended("complete", 101);
 }
