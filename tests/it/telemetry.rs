@@ -116,9 +116,9 @@ async fn a_tunnels_span_lasts_as_long_as_it_does() {
         assert_eq!(client.head().await.status(), 101);
         tokio::time::sleep(TUNNEL).await;
         if cut {
-            upstream.reset()
+            upstream.reset();
         } else {
-            drop(upstream)
+            drop(upstream);
         }
         client.read_to_end().await;
         drop(client);

@@ -180,21 +180,31 @@ async fn a_backend_of_http2_is_asked_without_the_offer() {
 async fn a_body_is_sent_before_the_switch_and_recorded_with_it() {
     let model = ModelServer::listen().await;
     let touchmark = scoring(&model).start();
-    let mut client = touchmark.connect().await;
-    let request = post_with(SCORED, &[("connection", "upgrade"), ("upgrade", DEMO)], "{\"tty\":true}");
-    client.send(&request[..request.len() - 1]).await;
-    let mut upstream = model.accept().await;
-    upstream.until("{\"tty\":true").await;
-    // It switches before it has the whole request: the client hears of it once it has sent the rest.
-    upstream.send([switching(DEMO), b"behind".to_vec()].concat()).await;
-    client.send(b"}and on").await;
-    assert_eq!(client.head().await.status(), 101);
-    assert_eq!(client.exactly(6).await.unwrap(), b"behind");
-    assert_eq!(upstream.exactly(7).await.unwrap(), b"}and on");
-    drop(upstream);
-    client.read_to_end().await;
-    let entry = touchmark.prediction().await;
-    entry.ended("complete", 101).took("{\"tty\":true}and on").gave("behind");
+    let upgrade = [("connection", "upgrade"), ("upgrade", DEMO)];
+    // One that is there at once, and one that is still on its way when the server switches.
+    for length in [10, 16 << 20] {
+        let body = vec![b'b'; length];
+        let mut client = touchmark.connect().await;
+        let request = post_with(SCORED, &upgrade, &body);
+        let sending = tokio::spawn(async move {
+            client.send(request).await;
+            client
+        });
+        let mut upstream = model.accept().await;
+        upstream.head().await;
+        upstream.send([switching(DEMO), b"behind".to_vec()].concat()).await;
+        assert!(upstream.exactly(length).await.unwrap() == body);
+        let mut client = sending.await.unwrap();
+        assert_eq!(client.head().await.status(), 101, "once the whole request has been sent");
+        assert_eq!(client.exactly(6).await.unwrap(), b"behind");
+        client.send("and on").await;
+        upstream.until("and on").await;
+        drop(upstream);
+        client.read_to_end().await;
+    }
+    for (entry, length) in touchmark.predictions(2).await.iter().zip([10, 16 << 20]) {
+        entry.ended("complete", 101).took([vec![b'b'; length], b"and on".to_vec()].concat()).gave("behind");
+    }
 }
 
 #[tokio::test]
