@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::rt::{Read, ReadBuf};
+use hyper::rt::{Read, ReadBuf, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
@@ -76,12 +76,18 @@ impl Http {
         let switch = conn.switch();
         let mut connection = self.http1.serve_connection(io, service);
         let whole = drive(conn, &socket, Pin::new(&mut connection), http1::Connection::graceful_shutdown).await;
-        // The tunnel of a 101 that could not be sent ends here.
-        let Some(tunnel) = switch.take().filter(|_| whole) else { return };
-        // hyper ends after a 101 without a word to the socket.
-        let parts = connection.into_parts();
-        // Boxed: few connections become one, and all would be larger.
-        Box::pin(tunnel.run(parts.io, parts.read_buf, conn)).await;
+        let tunnel = switch.take();
+        if !whole {
+            // The tunnel of a 101 that could not be sent ends here.
+            return;
+        }
+        let mut parts = connection.into_parts();
+        match tunnel {
+            // Boxed: few connections become one, and all would be larger.
+            Some(tunnel) => Box::pin(tunnel.run(parts.io, parts.read_buf, conn)).await,
+            // hyper says no word to the socket at its end, once an upgrade was asked for; TLS has to say one.
+            None => say_end(&mut parts.io).await,
+        }
     }
 }
 
@@ -111,6 +117,15 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
         polled
     })
     .await
+}
+
+/// Ends our side in order, as far as the client takes it at once.
+async fn say_end(io: &mut ClientIo) {
+    poll_fn(|cx| {
+        let _ = Pin::new(&mut *io).poll_shutdown(cx);
+        Poll::Ready(())
+    })
+    .await;
 }
 
 /// Whether the client speaks HTTP/2. `None` where it leaves, or has to, before that is clear.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use touchmark::config::Config;
 use touchmark::proxy::{BackendTlsConfig, TlsConfig};
 use touchmark::units::Period;
@@ -10,7 +11,7 @@ use super::{DEMO, PLAIN, SCORED, ask, opened, scoring, switching};
 use crate::support::ledger::sha256;
 use crate::support::message::{HEALTH, get, ok};
 use crate::support::model_server::ModelServer;
-use crate::support::tls::{Authority, Front, NAME, client as tls_client, tunnel};
+use crate::support::tls::{Authority, Front, NAME, client as tls_client, handshake, tunnel};
 use crate::support::touchmark::Touchmark;
 use crate::support::wire::{Ended, Wire};
 use crate::support::{PATIENCE, soon};
@@ -149,6 +150,23 @@ async fn both_legs_may_be_under_tls() {
     for entry in touchmark.predictions(2).await {
         entry.ended("complete", 101).took([b"early".to_vec(), bytes(3, 300_001)].concat());
     }
+}
+
+#[tokio::test]
+async fn a_refused_upgrade_under_tls_ends_in_order() {
+    let authority = Authority::new();
+    let identity = authority.issue(&[NAME]);
+    let model = ModelServer::answering(ok("no")).await;
+    let setup = scoring(&model);
+    let (certificate, key) = identity.write(setup.folder.path());
+    let tls = TlsConfig { certificate, key, client_ca: None, client_names: Vec::new() };
+    let touchmark = setup.with(|config| config.proxy.tls = Some(tls)).start();
+    let mut stream = handshake(touchmark.address, &tls_client(&authority, None, &["http/1.1"])).await.unwrap();
+    stream.write_all(&get(PLAIN, &[("connection", "upgrade, close"), ("upgrade", DEMO)])).await.unwrap();
+    let mut answer = Vec::new();
+    // Without close_notify this is an error.
+    soon("the end", stream.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.ends_with(b"no"), "{}", String::from_utf8_lossy(&answer));
 }
 
 fn with(model: &ModelServer, change: impl FnOnce(&mut Config)) -> Touchmark {
