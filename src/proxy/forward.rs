@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, Uri, Version, header, request, response};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, request, response};
 use hyper::client::conn::TrySendError;
 
 use super::UpstreamProtocol;
@@ -24,7 +24,8 @@ use super::health::Failure;
 use super::input::{InputBody, InputError, SharedInput};
 use super::meter::{Meter, Wait};
 use super::snapshot::{Backend, Snapshot};
-use super::upstream::{Address, Alarm, Carrier, Pool};
+use super::upgrade::{Named, Offer};
+use super::upstream::{Address, Alarm, Carrier, H1, Pool, Switched};
 use super::worker::Worker;
 
 /// Tries at a call that no server has seen, at most.
@@ -46,6 +47,8 @@ pub(super) struct Outbound {
     pub snapshot: Arc<Snapshot>,
     /// Whether it is a gRPC call.
     pub grpc: bool,
+    /// The protocols that it would switch to.
+    pub offer: Option<Offer>,
     /// When the whole exchange must be over.
     pub deadline: Option<Instant>,
     /// Whether the caller chose that: a server that misses it need not be at fault.
@@ -56,15 +59,31 @@ pub(super) struct Outbound {
     pub permit: Option<Permit>,
 }
 
-/// An answer's head, and its body to come.
+/// An answer's head, and what is still to come.
 #[derive(Debug)]
 pub(super) struct Answer {
     /// Head, cleaned.
     pub parts: response::Parts,
-    /// Body.
-    pub source: AnswerSource,
+    /// What follows it.
+    pub follows: Follows,
     /// The call's place.
     pub permit: Option<Permit>,
+}
+
+/// What follows an answer's head.
+#[derive(Debug)]
+pub(super) enum Follows {
+    /// A body.
+    Body(AnswerSource),
+    /// Another protocol, after a 101.
+    Tunnel {
+        /// The model server's side.
+        far: Switched,
+        /// What it switched to.
+        to: Named,
+        /// When the whole exchange must be over.
+        deadline: Option<Instant>,
+    },
 }
 
 /// Sends a call and waits for the head of its answer.
@@ -77,20 +96,35 @@ pub(super) async fn forward(worker: Rc<Worker>, mut outbound: Outbound) -> Resul
     };
     let address = if outbound.grpc { &outbound.backend.grpc } else { &outbound.backend.http };
     let pool = worker.pools.to(address);
+    let version = outbound.parts.version;
     address_to(&mut outbound.parts, over_http2, address);
+    match &outbound.offer {
+        Some(offer) if !over_http2 => offer.put(&mut outbound.parts.headers),
+        // HTTP/2 has no such switch (RFC 9113, section 8.6): the call goes on without.
+        _ => outbound.offer = None,
+    }
     let permit = outbound.permit.take();
     outbound.meter.send(Instant::now());
     let sent = if over_http2 { over_h2(&pool, outbound).await } else { over_h1(&pool, outbound).await };
-    let (response, source) = sent?;
+    let (response, follows) = sent?;
     let (mut parts, ()) = response.into_parts();
-    if parts.status.is_informational() {
-        // 101: nobody asked for it, since Upgrade ends here.
+    if parts.status.is_informational() && matches!(follows, Follows::Body(_)) {
+        // A 101 that nobody asked for, or that names what was not offered.
         return Err(ProxyError::BrokenOff);
     }
+    let demands = parts.status == StatusCode::UPGRADE_REQUIRED && version == Version::HTTP_11;
+    let demanded = demands.then(|| Named::demanded(&parts.headers)).flatten();
     headers::clean(&mut parts.headers);
+    if let Follows::Tunnel { to, .. } = &follows {
+        // It has no body to be framed.
+        parts.headers.remove(header::CONTENT_LENGTH);
+        to.put(&mut parts.headers);
+    } else if let Some(demanded) = demanded {
+        demanded.put(&mut parts.headers);
+    }
     // Ours to say, in the version that the client speaks.
     parts.version = Version::default();
-    Ok(Answer { parts, source, permit })
+    Ok(Answer { parts, follows, permit })
 }
 
 /// Puts the request target and host into the form that the next hop expects.
@@ -126,10 +160,11 @@ fn address_to(parts: &mut request::Parts, over_http2: bool, address: &Address) {
     }
 }
 
-type Sent = Result<(Response<()>, AnswerSource), ProxyError>;
+type Sent = Result<(Response<()>, Follows), ProxyError>;
 
 async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
-    let Outbound { parts, input, backend, snapshot, grpc, deadline, deadline_is_the_callers, meter, .. } = outbound;
+    let Outbound { parts, input, backend, snapshot, grpc, deadline, deadline_is_the_callers, meter, offer, .. } =
+        outbound;
     let blame = Blame { snapshot, backend, grpc, callers: deadline.filter(|_| deadline_is_the_callers) };
     let snapshot = &*blame.snapshot;
     let deadlines = &snapshot.deadlines;
@@ -161,9 +196,17 @@ async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
                 let (parts, incoming) = response.into_parts();
                 let head = Response::from_parts(parts, ());
                 blame.answered(&head, now);
-                let carrier = Carrier::H1 { conn, pool: Rc::clone(pool) };
-                let source = AnswerSource::new(incoming, carrier, deadline, &meter);
-                return Ok((head, source));
+                let taken = || offer.as_ref()?.taken(head.headers());
+                let follows = if head.status() == StatusCode::SWITCHING_PROTOCOLS
+                    && let Some(to) = taken()
+                {
+                    let far = switch(conn, &input, &blame, deadline, &mut wait).await?;
+                    Follows::Tunnel { far, to, deadline }
+                } else {
+                    let carrier = Carrier::H1 { conn, pool: Rc::clone(pool) };
+                    Follows::Body(AnswerSource::new(incoming, carrier, deadline, &meter))
+                };
+                return Ok((head, follows));
             }
             Ok(Err(mut failed)) => match failed.take_message() {
                 Some(unsent) => request = unsent,
@@ -174,6 +217,29 @@ async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
     }
     blame.note("it closes connections as soon as they are used");
     Err(ProxyError::Unreachable)
+}
+
+/// Takes a connection out of HTTP, once the request that asked for it has been sent whole: a server may answer earlier.
+async fn switch(
+    mut conn: Box<H1>,
+    input: &SharedInput,
+    blame: &Blame,
+    deadline: Option<Instant>,
+    wait: &mut Wait,
+) -> Result<Switched, ProxyError> {
+    let sent = poll_fn(|cx| {
+        wait.end();
+        if conn.poll_closed(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        wait.begin();
+        poll_meanwhile(input, &blame.snapshot, deadline, &mut conn.alarm, cx).map(Err)
+    });
+    sent.await.map_err(|error| blame.gave_up(error))?;
+    if !input.borrow().ended() {
+        return Err(blame.broken_off(input));
+    }
+    Ok(conn.into_switched())
 }
 
 async fn over_h2(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
@@ -212,7 +278,7 @@ async fn over_h2(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
                 let head = Response::from_parts(parts, ());
                 blame.answered(&head, now);
                 let source = AnswerSource::new(incoming, Carrier::H2(stream), deadline, &meter);
-                return Ok((head, source));
+                return Ok((head, Follows::Body(source)));
             }
             Ok(Err(failed)) if was_not_seen(&failed) && input.borrow().can_repeat() => {}
             Ok(Err(_)) => return Err(blame.broken_off(&input)),

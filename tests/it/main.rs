@@ -54,3 +54,5 @@ mod timeouts;
 mod tls;
 /// Weights, moved and kept.
 mod traffic;
+/// WebSocket and other switches of protocol.
+mod upgrades;

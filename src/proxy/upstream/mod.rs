@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 pub(super) use alarm::Alarm;
 pub(super) use h2::Stream;
 
-pub(super) use h1::H1;
+pub(super) use h1::{H1, Switched};
 use h2::H2;
 
 use super::tls::UpstreamTls;

@@ -4,6 +4,7 @@
 //! [`eventually`] for a fact. Every wait ends after [`PATIENCE`] with what was seen until then.
 
 pub(crate) mod backends;
+pub(crate) mod disk;
 pub(crate) mod grpc;
 pub(crate) mod http2;
 pub(crate) mod ledger;
