@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::peer::Kind;
+use crate::wire::Wire;
 
-/// The same load against the backend alone, nginx and Touchmark, interleaved.
+/// The same load against the backend alone, nginx, `HAProxy`, Envoy and Touchmark, interleaved.
 #[derive(Debug, Parser)]
 #[command(name = "peers")]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags of a command line")]
@@ -21,9 +22,24 @@ pub(crate) struct Args {
     /// Let nothing else have the core meanwhile, by real-time priority (needs root). For a machine that is not idle.
     #[arg(long)]
     pub(crate) realtime: bool,
+    /// Clients under TLS 1.3 on kept connections, which ends at the proxy; the backend alone is asked in the clear.
+    #[arg(long, conflicts_with_all = ["grpc", "memory"])]
+    pub(crate) tls: bool,
+    /// gRPC, one unary call a stream, eight streams a connection, HTTP/2 in the clear on both sides.
+    #[arg(long, conflicts_with_all = ["memory", "connections", "soak"])]
+    pub(crate) grpc: bool,
     /// Measure memory instead of time.
     #[arg(long)]
     pub(crate) memory: bool,
+    /// Measure memory with so many idle connections, and that none of them is closed.
+    #[arg(long, value_name = "IDLE", conflicts_with_all = ["memory", "soak"], value_parser = clap::value_parser!(u32).range(1..=25_000))]
+    pub(crate) connections: Option<u32>,
+    /// Busy connections beside the idle ones of --connections.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub(crate) busy: u32,
+    /// Rising and falling load for so many seconds; fails where memory rises or descriptors stay open.
+    #[arg(long, value_name = "SECONDS", conflicts_with = "memory", value_parser = clap::value_parser!(u64).range(20..=604_800))]
+    pub(crate) soak: Option<u64>,
     /// Who is measured. The backend alone and nginx are what the others are compared with.
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = Kind::ALL)]
     pub(crate) peer: Vec<Kind>,
@@ -57,6 +73,15 @@ impl Args {
     /// How often each peer has its turn.
     pub(crate) fn rounds(&self) -> u32 {
         self.rounds.unwrap_or(if self.quick { 3 } else { 9 })
+    }
+
+    /// How is spoken.
+    pub(crate) fn wire(&self) -> Wire {
+        match (self.tls, self.grpc) {
+            (_, true) => Wire::Grpc,
+            (true, _) => Wire::Tls,
+            _ => Wire::Http1,
+        }
     }
 
     /// How long a turn is.

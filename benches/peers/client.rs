@@ -5,20 +5,26 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::OwnedFd;
+use rustls::ClientConfig;
 
 use crate::interrupt;
 use crate::support::{field, number};
+use crate::tls::Stream;
 
 /// No answer for so long is a failure.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Answers' bytes read at once.
 const READ_BYTES: usize = 64 << 10;
+/// Events taken at once.
+const EVENTS: usize = 1024;
 
 /// How long a run goes on: whichever comes first.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +38,8 @@ pub(crate) struct Limit {
 /// So many connections to one peer, and the request that they send.
 pub(crate) struct Load<'a> {
     epoll: OwnedFd,
+    peer: SocketAddr,
+    tls: Option<&'a Arc<ClientConfig>>,
     conns: Vec<Conn>,
     request: &'a [u8],
     /// Fields that every answer must have.
@@ -40,7 +48,7 @@ pub(crate) struct Load<'a> {
 }
 
 struct Conn {
-    stream: TcpStream,
+    stream: Stream,
     since: Instant,
     sent: usize,
     /// An answer that came in pieces.
@@ -55,32 +63,44 @@ impl<'a> Load<'a> {
         connections: usize,
         request: &'a [u8],
         stamps: &'a [&'a str],
+        tls: Option<&'a Arc<ClientConfig>>,
     ) -> anyhow::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let conns = (0..connections)
-            .map(|index| {
-                let stream = TcpStream::connect(peer).with_context(|| format!("connecting to {peer}"))?;
-                stream.set_nodelay(true)?;
-                stream.set_nonblocking(true)?;
-                let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
-                epoll::add(&epoll, &stream, EventData::new_u64(index as u64), flags)?;
-                Ok(Conn { stream, since: Instant::now(), sent: 0, answer: Vec::new(), waiting: false })
-            })
-            .collect::<anyhow::Result<_>>()?;
-        Ok(Self { epoll, conns, request, stamps, latencies_ns: Vec::with_capacity(1 << 16) })
+        let mut load = Self { epoll, peer, tls, conns: Vec::new(), request, stamps, latencies_ns: Vec::new() };
+        load.grow(connections)?;
+        Ok(load)
+    }
+
+    /// Opens so many connections more.
+    pub(crate) fn grow(&mut self, connections: usize) -> anyhow::Result<()> {
+        for index in self.conns.len()..self.conns.len() + connections {
+            let socket = TcpStream::connect(self.peer).with_context(|| format!("connecting to {}", self.peer))?;
+            socket.set_nodelay(true)?;
+            let stream = Stream::new(socket, self.tls)?;
+            stream.socket().set_nonblocking(true)?;
+            let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
+            epoll::add(&self.epoll, stream.socket(), EventData::new_u64(index as u64), flags)?;
+            self.conns.push(Conn { stream, since: Instant::now(), sent: 0, answer: Vec::new(), waiting: false });
+        }
+        Ok(())
     }
 
     /// Sends requests until the limit, waits for the last answers, and gives each request's time in ns.
     pub(crate) fn run(&mut self, limit: Limit) -> anyhow::Result<&mut [u32]> {
+        self.run_on(0..self.conns.len(), limit)
+    }
+
+    /// The same on some of the connections, while the others are idle.
+    pub(crate) fn run_on(&mut self, busy: Range<usize>, limit: Limit) -> anyhow::Result<&mut [u32]> {
         self.latencies_ns.clear();
         let start = Instant::now();
         let mut begun = 0;
-        for conn in self.conns.iter_mut().take(limit.requests) {
+        for conn in self.conns[busy].iter_mut().take(limit.requests) {
             conn.begin(start, self.request)?;
             begun += 1;
         }
         let mut buffer = vec![0; READ_BYTES];
-        let mut events = Vec::with_capacity(self.conns.len());
+        let mut events = Vec::with_capacity(EVENTS);
         while self.latencies_ns.len() < begun {
             let timeout = Timespec::try_from(SILENCE_MAX)?;
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
@@ -132,23 +152,23 @@ impl Conn {
             return Ok(false);
         }
         self.write(request)?;
-        let read = match self.stream.read(buffer) {
-            Ok(0) => bail!("a connection was closed before its answer"),
-            Ok(read) => read,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error).context("reading an answer"),
-        };
-        let whole = if self.answer.is_empty() && is_whole(&buffer[..read], stamps)? {
-            true
-        } else {
-            self.answer.extend_from_slice(&buffer[..read]);
-            is_whole(&self.answer, stamps)?
-        };
-        if whole {
-            self.answer.clear();
-            self.waiting = false;
+        // To the end: what TLS has taken from the socket already is announced by no further event.
+        while self.waiting {
+            let read = match self.stream.read(buffer) {
+                Ok(0) => bail!("a connection was closed before its answer"),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error).context("reading an answer"),
+            };
+            self.waiting = if self.answer.is_empty() && is_whole(&buffer[..read], stamps)? {
+                false
+            } else {
+                self.answer.extend_from_slice(&buffer[..read]);
+                !is_whole(&self.answer, stamps)?
+            };
         }
-        Ok(whole)
+        self.answer.clear();
+        Ok(true)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a prediction costs through Touchmark, beside nginx and no proxy at all, under the same load.
+//! What a prediction costs through Touchmark, beside nginx, `HAProxy`, Envoy and no proxy at all, under the same load.
 //!
 //! `cargo bench --bench peers -- --help` says what can be asked. Peers are separate processes on one core with the
 //! client and the backend (or, with `--cross`, on another): then wake-ups between cores do not hide what a proxy
@@ -9,14 +9,24 @@
 mod args;
 mod backend;
 mod client;
+mod connections;
 mod costs;
+mod grpc;
+mod grpc_backend;
 mod interrupt;
+mod load;
 mod memory;
+mod message;
 mod peer;
 mod process;
 mod report;
 mod rounds;
+mod setup;
+mod soak;
+mod stage;
 mod targets;
+mod tls;
+mod wire;
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -25,6 +35,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Parser as _;
@@ -33,6 +44,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use args::Args;
 use peer::Kind;
 use report::Report;
+use tls::Identity;
+use wire::Wire;
 
 /// The cores that are used.
 #[derive(Clone, Copy, Debug)]
@@ -43,9 +56,22 @@ struct Cores {
     proxy: usize,
 }
 
+/// What is measured, and where.
+#[derive(Debug)]
+struct Run<'a> {
+    args: &'a Args,
+    cores: Cores,
+    dir: &'a Path,
+    kinds: &'a [Kind],
+    wire: Wire,
+    identity: &'a Identity,
+}
+
 fn main() -> anyhow::Result<()> {
-    if std::env::args().nth(1).as_deref() == Some(backend::COMMAND) {
-        return backend::serve();
+    match std::env::args().nth(1).as_deref() {
+        Some(backend::COMMAND) => return backend::serve(),
+        Some(grpc_backend::COMMAND) => return grpc_backend::serve(),
+        _ => {}
     }
     let args = Args::parse();
     if !args.bench {
@@ -58,29 +84,33 @@ fn main() -> anyhow::Result<()> {
     }
     let dir = Folder::new()?;
     let kinds = present(&args.peer)?;
-    let report = if args.memory {
-        Report { memory: memory::measure(&args, &kinds, cores, &dir.0)?, ..Report::new(&args)? }
-    } else {
-        let mut report = Report::new(&args)?;
-        rounds::measure(&args, &kinds, cores, &dir.0, &mut report)?;
-        report
-    };
+    let identity = Identity::new(&dir.0)?;
+    let run = Run { args: &args, cores, dir: &dir.0, kinds: &kinds, wire: args.wire(), identity: &identity };
+    let mut report = Report::new(&args)?;
+    match (args.soak, args.connections) {
+        (Some(seconds), _) => report.soak = Some(soak::measure(&run, Duration::from_secs(seconds))?),
+        (_, Some(idle)) => report.connections = connections::measure(&run, idle as usize)?,
+        _ if args.memory => report.memory = memory::measure(&run)?,
+        _ => rounds::measure(&run, &mut report)?,
+    }
     if let Some(file) = &args.json {
         let json = serde_json::to_string_pretty(&report.json())?;
         fs::write(file, json + "\n").with_context(|| format!("writing {}", file.display()))?;
     }
     let text = if args.markdown { report.markdown() } else { report.text() };
     std::io::stdout().lock().write_all(text.as_bytes())?;
+    let findings = report.soak.as_ref().map(soak::Soak::findings).unwrap_or_default();
+    ensure!(findings.is_empty(), "the soak found: {}", findings.join("; "));
     Ok(())
 }
 
 /// The peers that can be measured here.
 fn present(asked: &[Kind]) -> anyhow::Result<Vec<Kind>> {
-    let missing = |kind: &Kind| kind.needs().filter(|(program, _)| !Path::new(program).exists());
+    let missing = |kind: &Kind| kind.needs().filter(|(program, _)| !program.exists());
     let mut told = Vec::new();
-    for (program, package) in asked.iter().filter_map(missing) {
+    for (program, mend) in asked.iter().filter_map(missing) {
         if !told.contains(&program) {
-            note(&format!("{program} is missing, so nothing is compared with it: apt-get install {package}"))?;
+            note(&format!("{} is missing, so nothing is compared with it: {mend}", program.display()))?;
             told.push(program);
         }
     }

@@ -2,17 +2,16 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use crate::args::Args;
 use crate::backend::ANSWER_BYTES;
 use crate::client::{Limit, Load};
-use crate::peer::{self, Kind, Peer, Stage};
+use crate::peer::{Kind, Peer};
+use crate::stage::{self, Backends, Stage};
 use crate::support::{PATH, number, request};
-use crate::{Cores, interrupt, note};
+use crate::{Run, interrupt, note};
 
 /// The large bodies, their connections, and for how long.
 const LOAD_BYTES: usize = 256 << 10;
@@ -41,30 +40,31 @@ pub(crate) struct Memory {
 }
 
 /// Measures each peer that is a process, each time a fresh one.
-pub(crate) fn measure(args: &Args, kinds: &[Kind], cores: Cores, dir: &Path) -> anyhow::Result<Vec<Memory>> {
-    let (_backend, backend) = peer::backend(cores.load)?;
-    let stage = Stage { core: cores.proxy, dir, backend, touchmark: &args.touchmark };
-    let proxies = kinds.iter().copied().filter(|kind| !matches!(kind, Kind::Direct | Kind::NginxLog));
+pub(crate) fn measure(run: &Run<'_>) -> anyhow::Result<Vec<Memory>> {
+    let backends = Backends::start(run.cores.load, false)?;
+    let stage = Stage::new(run, &backends);
+    let proxies = run.kinds.iter().copied().filter(|kind| !matches!(kind, Kind::Direct | Kind::NginxLog));
     proxies.map(|kind| one(kind, stage).with_context(|| kind.as_str())).collect()
 }
 
 fn one(kind: Kind, stage: Stage<'_>) -> anyhow::Result<Memory> {
     note(&format!("{}: memory", kind.as_str()))?;
-    let mut loaded = peer::start(kind, &format!("{kind:?}-load"), stage)?;
+    let mut loaded = stage::start(kind, &format!("{kind:?}-load"), stage)?;
     std::thread::sleep(SETTLE);
     let start = mib(&loaded, "VmRSS")?;
     let request_bytes = request(LOAD_BYTES);
-    let mut load = Load::connect(loaded.address, LOAD_CONNECTIONS, &request_bytes, loaded.stamps())?;
+    let mut load = Load::connect(loaded.address, LOAD_CONNECTIONS, &request_bytes, loaded.stamps(), None)?;
     let sent = load.run(Limit { requests: usize::MAX, time: LOAD_TIME })?.len();
     loaded.sent(sent);
     let load_peak = mib(&loaded, "VmHWM")?;
     loaded.check_recorded()?;
     drop(loaded);
 
-    let mut fresh = peer::start(kind, &format!("{kind:?}-huge"), stage)?;
+    let mut fresh = stage::start(kind, &format!("{kind:?}-huge"), stage)?;
     let small = request(1024);
-    let warmed =
-        Load::connect(fresh.address, 1, &small, fresh.stamps())?.run(Limit { requests: 100, time: LOAD_TIME })?.len();
+    let warmed = Load::connect(fresh.address, 1, &small, fresh.stamps(), None)?
+        .run(Limit { requests: 100, time: LOAD_TIME })?
+        .len();
     std::thread::sleep(SETTLE);
     let before = mib(&fresh, "VmRSS")?;
     huge(fresh.address).context("a body of 2 GiB each way")?;
@@ -111,7 +111,8 @@ fn huge(address: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn mib(peer: &Peer, line: &str) -> anyhow::Result<f64> {
+/// A line of `/proc/PID/status` in MiB.
+pub(crate) fn mib(peer: &Peer, line: &str) -> anyhow::Result<f64> {
     let process = peer.process.as_ref().context("the peer has no process")?;
     #[expect(clippy::cast_precision_loss, reason = "KiB of a process")]
     let mib = process.memory_kib(line)? as f64 / 1024.0;

@@ -1,21 +1,25 @@
-//! Who is measured: the backend itself, nginx, `HAProxy`, and Touchmark in each durability mode, each with its configuration.
+//! Who is measured: the backend itself, nginx, `HAProxy`, Envoy, and Touchmark in each durability mode.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use rustls::ClientConfig;
 
-use crate::backend;
 use crate::process::Process;
+use crate::stage::Stage;
+use crate::wire::Wire;
 
 /// Where Debian's `nginx` and `nginx-light` put it.
 pub(crate) const NGINX: &str = "/usr/sbin/nginx";
 /// Where Debian's `haproxy` puts it.
 pub(crate) const HAPROXY: &str = "/usr/sbin/haproxy";
+/// Where `tests/real/run` puts Envoy.
+const ENVOY: &str = "target/debian-venv/lib/python3.11/site-packages/envoy/_bin/envoy";
 /// What Touchmark puts on every answer here.
 const STAMPS: &[&str] =
     &["x-lineage-trace-id", "x-model-name", "x-model-version", "x-dataset-version", "x-reproducible"];
@@ -31,6 +35,8 @@ pub(crate) enum Kind {
     NginxLog,
     /// `HAProxy` without log.
     Haproxy,
+    /// Envoy without access log.
+    Envoy,
     /// Touchmark, `ledger.durability: queue`.
     Queue,
     /// Touchmark, `ledger.durability: write`.
@@ -40,8 +46,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Direct, Self::Nginx, Self::NginxLog, Self::Haproxy, Self::Queue, Self::Write, Self::Sync];
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Direct, Self::Nginx, Self::NginxLog, Self::Haproxy, Self::Envoy, Self::Queue, Self::Write, Self::Sync];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -49,6 +55,7 @@ impl Kind {
             Self::Nginx => "nginx",
             Self::NginxLog => "nginx + access log",
             Self::Haproxy => "HAProxy",
+            Self::Envoy => "Envoy",
             Self::Queue => "touchmark queue",
             Self::Write => "touchmark write",
             Self::Sync => "touchmark sync",
@@ -61,18 +68,29 @@ impl Kind {
             Self::Queue => Some("queue"),
             Self::Write => Some("write"),
             Self::Sync => Some("sync"),
-            Self::Direct | Self::Nginx | Self::NginxLog | Self::Haproxy => None,
+            Self::Direct | Self::Nginx | Self::NginxLog | Self::Haproxy | Self::Envoy => None,
         }
     }
 
-    /// The program that it needs, where that is not ours, and the package that has it.
-    pub(crate) const fn needs(self) -> Option<(&'static str, &'static str)> {
+    /// The program that it needs, where that is not ours, and how it is had.
+    pub(crate) fn needs(self) -> Option<(PathBuf, &'static str)> {
         match self {
-            Self::Nginx | Self::NginxLog => Some((NGINX, "nginx-light")),
-            Self::Haproxy => Some((HAPROXY, "haproxy")),
+            Self::Nginx | Self::NginxLog => Some((NGINX.into(), "apt-get install nginx-light")),
+            Self::Haproxy => Some((HAPROXY.into(), "apt-get install haproxy")),
+            Self::Envoy => Some((envoy(), "run tests/real/run once, or name it in the variable ENVOY")),
             Self::Direct | Self::Queue | Self::Write | Self::Sync => None,
         }
     }
+}
+
+/// Envoy: as the environment says, else on the path, else where `tests/real/run` puts it.
+fn envoy() -> PathBuf {
+    if let Some(named) = std::env::var_os("ENVOY") {
+        return named.into();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = std::env::split_paths(&path).map(|folder| folder.join("envoy")).find(|file| file.is_file());
+    installed.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(ENVOY))
 }
 
 /// A running peer.
@@ -88,173 +106,6 @@ pub(crate) struct Peer {
     sent: u64,
 }
 
-/// Starts the backend on a core.
-pub(crate) fn backend(core: usize) -> anyhow::Result<(Process, SocketAddr)> {
-    let mut child = Command::new("taskset")
-        .args(["-c", &core.to_string()])
-        .arg(std::env::current_exe()?)
-        .arg(backend::COMMAND)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("starting the backend with taskset (util-linux)")?;
-    let stdout = child.stdout.take();
-    let process = Process::adopt("backend", child);
-    let mut line = String::new();
-    BufReader::new(stdout.context("the backend has no output")?).read_line(&mut line)?;
-    let port = line.trim().parse::<u16>().context("the backend named no port")?;
-    Ok((process, (Ipv4Addr::LOCALHOST, port).into()))
-}
-
-/// Where peers run.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stage<'a> {
-    /// Their core.
-    pub(crate) core: usize,
-    /// The folder for their folders.
-    pub(crate) dir: &'a Path,
-    /// The server behind them.
-    pub(crate) backend: SocketAddr,
-    /// Touchmark's binary.
-    pub(crate) touchmark: &'a Path,
-}
-
-/// Starts a peer with its files in a folder of this name.
-pub(crate) fn start(kind: Kind, folder: &str, stage: Stage<'_>) -> anyhow::Result<Peer> {
-    let dir = &stage.dir.join(folder);
-    fs::create_dir_all(dir)?;
-    match (kind, kind.durability()) {
-        (Kind::Direct, _) => {
-            Ok(Peer { kind, address: stage.backend, process: None, admin: None, recorded: 0, sent: 0 })
-        }
-        (_, Some(durability)) => start_touchmark(kind, durability, dir, stage),
-        (Kind::Haproxy, _) => start_haproxy(dir, stage),
-        _ => start_nginx(kind, dir, stage),
-    }
-}
-
-fn start_nginx(kind: Kind, dir: &Path, stage: Stage<'_>) -> anyhow::Result<Peer> {
-    let address = free_address()?;
-    let file = dir.join("nginx.conf");
-    let log = if kind == Kind::NginxLog { format!("{}/access.log", dir.display()) } else { "off".to_owned() };
-    fs::write(&file, nginx_conf(dir, address, stage.backend, &log))?;
-    let args = ["-c", &file.display().to_string(), "-e", &dir.join("error.log").display().to_string()];
-    let mut process = Process::start("nginx", stage.core, Path::new(NGINX), &args, &dir.join("output"))?;
-    process.ready(|| TcpStream::connect(address).is_ok()).with_context(|| said(dir, "error.log"))?;
-    Ok(Peer { kind, address, process: Some(process), admin: None, recorded: 0, sent: 0 })
-}
-
-/// nginx at its best for this load: nothing spooled to files, connections to the backend kept.
-fn nginx_conf(dir: &Path, listen: SocketAddr, backend: SocketAddr, access_log: &str) -> String {
-    let dir = dir.display();
-    let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
-    format!(
-        "{user}
-worker_processes 1;
-daemon off;
-pid {dir}/nginx.pid;
-events {{ worker_connections 2048; }}
-http {{
-    client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
-    uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
-    access_log {access_log};
-    tcp_nodelay on;
-    keepalive_requests 1000000000;
-    client_max_body_size 0;
-    proxy_request_buffering off;
-    proxy_max_temp_file_size 0;
-    upstream backend {{ server {backend}; keepalive 256; keepalive_requests 1000000000; }}
-    server {{
-        listen {listen};
-        location / {{
-            proxy_pass http://backend;
-            proxy_http_version 1.1;
-            proxy_set_header Connection \"\";
-            add_header X-Model-Name fraud;
-            add_header X-Model-Version v1.2.3;
-            add_header X-Dataset-Version v2.0;
-        }}
-    }}
-}}
-"
-    )
-}
-
-fn start_haproxy(dir: &Path, stage: Stage<'_>) -> anyhow::Result<Peer> {
-    let address = free_address()?;
-    let file = dir.join("haproxy.cfg");
-    fs::write(&file, haproxy_cfg(address, stage.backend))?;
-    let args = ["-db", "-f", &file.display().to_string()];
-    let mut process = Process::start("haproxy", stage.core, Path::new(HAPROXY), &args, &dir.join("output"))?;
-    process.ready(|| TcpStream::connect(address).is_ok()).with_context(|| said(dir, "output"))?;
-    Ok(Peer { kind: Kind::Haproxy, address, process: Some(process), admin: None, recorded: 0, sent: 0 })
-}
-
-/// `HAProxy` with one thread, connections to the backend kept and shared.
-fn haproxy_cfg(listen: SocketAddr, backend: SocketAddr) -> String {
-    format!(
-        "global
-    nbthread 1
-    maxconn 4096
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-    option http-keep-alive
-    http-reuse always
-frontend models
-    bind {listen}
-    default_backend model
-    http-after-response set-header X-Model-Name fraud
-    http-after-response set-header X-Model-Version v1.2.3
-    http-after-response set-header X-Dataset-Version v2.0
-backend model
-    server one {backend}
-"
-    )
-}
-
-fn start_touchmark(kind: Kind, durability: &str, dir: &Path, stage: Stage<'_>) -> anyhow::Result<Peer> {
-    let (address, admin) = (free_address()?, free_address()?);
-    let file = dir.join("touchmark.yaml");
-    fs::write(&file, touchmark_yaml(dir, [address, admin, stage.backend], durability))?;
-    let args = ["serve", "--config", &file.display().to_string()];
-    let mut process = Process::start(kind.as_str(), stage.core, stage.touchmark, &args, &dir.join("output"))?;
-    process.ready(|| get(admin, "/readyz").is_ok()).with_context(|| said(dir, "output"))?;
-    let recorded = Recorded::read(admin)?.entries;
-    Ok(Peer { kind, address, process: Some(process), admin: Some(admin), recorded, sent: 0 })
-}
-
-/// Everything on: stamps, both hashes, ledger, metrics, and traces to a sink at 1 %.
-fn touchmark_yaml(dir: &Path, [listen, admin, backend]: [SocketAddr; 3], durability: &str) -> String {
-    let dir = dir.display();
-    format!(
-        "deployment: {{name: bench}}
-proxy: {{listen: '{listen}', workers: 1, limits: {{body: 8GiB}}}}
-backends:
-  - name: local
-    url: http://{backend}
-    models: [{{name: fraud, version: v1.2.3, served_as: {{name: m, version: '1'}}, datasets: [transactions@v2.0]}}]
-ledger: {{dir: '{dir}/data', durability: {durability}}}
-telemetry:
-  log: {{level: warn}}
-  traces: {{endpoint: 'http://{backend}', protocol: http/protobuf, sampler: parentbased_traceidratio, ratio: 0.01}}
-admin: {{listen: '{admin}'}}
-"
-    )
-}
-
-fn said(dir: &Path, file: &str) -> String {
-    let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
-    format!("it said: {}", text.trim())
-}
-
-/// An address that was free a moment ago.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
-}
-
 /// The body of a `GET`'s answer.
 pub(crate) fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(address)?;
@@ -268,9 +119,24 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
 }
 
 impl Peer {
+    /// One that keeps no ledger.
+    pub(crate) fn new(kind: Kind, address: SocketAddr, process: Option<Process>) -> Self {
+        Self { kind, address, process, admin: None, recorded: 0, sent: 0 }
+    }
+
+    /// The same with a ledger, and the address where it says what is in it.
+    pub(crate) fn recording(self, admin: SocketAddr) -> anyhow::Result<Self> {
+        Ok(Self { admin: Some(admin), recorded: Recorded::read(admin)?.entries, ..self })
+    }
+
     /// What every answer of its must carry.
     pub(crate) fn stamps(&self) -> &'static [&'static str] {
         if self.admin.is_some() { STAMPS } else { &[] }
+    }
+
+    /// How a client speaks to it under TLS, where it is asked to: the backend alone does not.
+    pub(crate) fn tls<'a>(&self, stage: Stage<'a>) -> Option<&'a Arc<ClientConfig>> {
+        (stage.wire == Wire::Tls && self.process.is_some()).then_some(&stage.identity.client)
     }
 
     /// Notes requests that were answered.
@@ -283,15 +149,26 @@ impl Peer {
         if self.admin.is_some() { self.sent } else { 0 }
     }
 
+    /// Its open descriptors, how many of each kind.
+    pub(crate) fn descriptors(&self) -> anyhow::Result<BTreeMap<String, usize>> {
+        self.process.as_ref().context("the peer has no process")?.descriptors()
+    }
+
     /// Fails unless each request so far has its entry, and none is unaccounted for.
     pub(crate) fn check_recorded(&self) -> anyhow::Result<()> {
+        self.check_recorded_but(0)
+    }
+
+    /// The same beside so many clients that left, whose requests may have been recorded.
+    pub(crate) fn check_recorded_but(&self, left: usize) -> anyhow::Result<()> {
         const SETTLED_MAX: Duration = Duration::from_secs(5);
         let Some(admin) = self.admin else { return Ok(()) };
         let start = Instant::now();
         loop {
             let now = Recorded::read(admin)?;
             let entries = now.entries - self.recorded;
-            if entries == self.sent && now.predictions == now.entries + now.unrecorded {
+            let expected = self.sent..=self.sent + left as u64;
+            if expected.contains(&entries) && now.predictions == now.entries + now.unrecorded {
                 return Ok(());
             }
             if start.elapsed() > SETTLED_MAX {

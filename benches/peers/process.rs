@@ -1,6 +1,6 @@
 //! A peer as a process: started on a core, measured from outside, ended with the bench.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -82,6 +82,21 @@ impl Process {
             sum += kib.with_context(|| format!("/proc/{pid}/status has no {line}"))?;
         }
         Ok(sum)
+    }
+
+    /// Open descriptors of all its processes together: how many of each kind, such as `socket`, or of each file.
+    pub(crate) fn descriptors(&self) -> anyhow::Result<BTreeMap<String, usize>> {
+        let mut kinds = BTreeMap::new();
+        for pid in self.pids() {
+            for entry in fs::read_dir(format!("/proc/{pid}/fd")).context("counting descriptors")? {
+                // What was closed meanwhile has no name.
+                let Ok(name) = fs::read_link(entry?.path()) else { continue };
+                let name = name.to_string_lossy();
+                let kind = name.split_once(":[").map_or(&*name, |(kind, _)| kind);
+                *kinds.entry(kind.to_owned()).or_default() += 1;
+            }
+        }
+        Ok(kinds)
     }
 
     /// The process and its children, such as nginx's worker.

@@ -8,9 +8,12 @@ use std::process::Command;
 use serde::{Serialize, Serializer};
 
 use crate::args::Args;
+use crate::connections::Connections;
 use crate::memory::Memory;
 use crate::peer::{Kind, NGINX};
+use crate::soak::Soak;
 use crate::targets::{self, Target};
+use crate::wire::Wire;
 
 /// The medians of one peer in one case, in µs.
 #[derive(Debug, Serialize)]
@@ -23,6 +26,7 @@ pub(crate) struct Row {
     pub(crate) cpu: f64,
     pub(crate) cpu_to_nginx: Option<f64>,
     pub(crate) cpu_over_nginx: Option<f64>,
+    pub(crate) cpu_to_envoy: Option<f64>,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     /// Over the backend alone.
@@ -48,6 +52,11 @@ pub(crate) struct Report {
     pub(crate) recorded: u64,
     pub(crate) span_exports: Option<u64>,
     pub(crate) memory: Vec<Memory>,
+    pub(crate) connections: Vec<Connections>,
+    pub(crate) soak: Option<Soak>,
+    /// Whether this is the way of speaking that the targets of time are for.
+    #[serde(skip)]
+    pub(crate) plain: bool,
 }
 
 /// Makes a table of a head and rows.
@@ -64,8 +73,9 @@ impl Report {
     pub(crate) fn new(args: &Args) -> anyhow::Result<Self> {
         let place = if args.cross { "client and backend on one core, the proxy on another" } else { "all on one core" };
         let alone = if args.realtime { ", before everything else (SCHED_FIFO)" } else { "" };
-        let method = format!("{place}{alone}, {} rounds of {:?} each", args.rounds(), args.slice());
-        Ok(Self { machine: machine()?, method, ..Self::default() })
+        let how = args.wire().as_str();
+        let method = format!("{how}, {place}{alone}, {} rounds of {:?} each", args.rounds(), args.slice());
+        Ok(Self { machine: machine()?, method, plain: args.wire() == Wire::Http1, ..Self::default() })
     }
 
     /// The run and its targets as JSON.
@@ -95,6 +105,14 @@ impl Report {
             out += "\nMemory, MiB:\n\n";
             out += &table(&MEMORY, &self.memory.iter().map(memory).collect::<Vec<_>>());
         }
+        if !self.connections.is_empty() {
+            out += "\nMemory with idle and busy connections, MiB:\n\n";
+            out += &table(&CONNECTIONS, &self.connections.iter().map(connections).collect::<Vec<_>>());
+        }
+        if let Some(soak) = &self.soak {
+            out += "\nSoak:\n\n";
+            out += &table(&SOAK, &[self::soak(soak)]);
+        }
         let targets: Vec<_> = targets::all(self).iter().map(target).collect();
         if !targets.is_empty() {
             out += "\nTargets:\n\n";
@@ -116,9 +134,12 @@ impl Report {
     }
 }
 
-const CASES: [&str; 10] =
-    ["body", "c", "peer", "CPU", "CPU / nginx", "p50", "p50 added", "p50 − nginx", "p99", "p99 added"];
+const CASES: [&str; 11] =
+    ["body", "c", "peer", "CPU", "CPU / nginx", "CPU / Envoy", "p50", "p50 added", "p50 − nginx", "p99", "p99 added"];
 const MEMORY: [&str; 4] = ["peer", "after start", "256 KiB, c=128: peak", "2 GiB each way: moved by"];
+const CONNECTIONS: [&str; 9] =
+    ["peer", "idle", "busy", "after start", "silent", "silent + busy: peak", "kept", "kept + busy: peak", "requests"];
+const SOAK: [&str; 8] = ["peer", "seconds", "requests", "left", "peak", "rise", "descriptors, start", "end"];
 const TARGETS: [&str; 4] = ["target", "at most", "measured", ""];
 
 fn case(row: &Row) -> Vec<String> {
@@ -131,6 +152,7 @@ fn case(row: &Row) -> Vec<String> {
         row.kind.as_str().to_owned(),
         maybe(proxy(Some(row.cpu)), micros),
         maybe(proxy(row.cpu_to_nginx), |ratio| format!("{ratio:.2}×")),
+        maybe(proxy(row.cpu_to_envoy), |ratio| format!("{ratio:.2}×")),
         micros(row.p50),
         maybe(proxy(row.p50_added), micros),
         maybe(proxy(row.p50_to_nginx), |micros| format!("{micros:+.1}")),
@@ -142,6 +164,26 @@ fn case(row: &Row) -> Vec<String> {
 fn memory(memory: &Memory) -> Vec<String> {
     let mib = |value: f64| format!("{value:.1}");
     vec![memory.kind.as_str().to_owned(), mib(memory.start), mib(memory.load_peak), mib(memory.huge_moved)]
+}
+
+fn connections(of: &Connections) -> Vec<String> {
+    let figures = [of.start, of.silent, of.silent_peak, of.kept, of.kept_peak].map(|mib| format!("{mib:.1}"));
+    let named = [of.kind.as_str().to_owned(), of.idle.to_string(), of.busy.to_string()];
+    named.into_iter().chain(figures).chain([of.requests.to_string()]).collect()
+}
+
+fn soak(of: &Soak) -> Vec<String> {
+    let seconds = of.looks.last().map_or(0.0, |look| look.seconds);
+    vec![
+        of.kind.as_str().to_owned(),
+        format!("{seconds:.0}"),
+        of.requests.to_string(),
+        of.left.to_string(),
+        format!("{:.1}", of.peak),
+        of.rise.map_or_else(|| "too short".to_owned(), |rise| format!("{rise:+.1}")),
+        of.descriptors_at_start.values().sum::<usize>().to_string(),
+        of.descriptors_at_end.values().sum::<usize>().to_string(),
+    ]
 }
 
 fn target(target: &Target) -> Vec<String> {

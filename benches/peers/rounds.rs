@@ -1,19 +1,20 @@
 //! The rounds: each peer has its turn in each, and only turns of one round are compared with each other.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::args::Args;
 use crate::backend::EXPORTS_PATH;
-use crate::client::{Limit, Load};
+use crate::client::Limit;
 use crate::costs::{Disk, sha256_micros};
-use crate::peer::{self, Kind, Peer, Stage};
+use crate::load::{Load, request};
+use crate::peer::{self, Kind, Peer};
 use crate::process::Process;
 use crate::report::{Report, Row};
-use crate::support::{median, quantile, request};
-use crate::{Cores, interrupt, note};
+use crate::stage::{self, Backends, Stage};
+use crate::support::{median, quantile};
+use crate::wire::Wire;
+use crate::{Run, interrupt, note};
 
 /// Requests of one turn at most.
 const REQUESTS_MAX: usize = 500_000;
@@ -37,28 +38,25 @@ struct Turn {
 }
 
 /// Measures every case and leaves the rows in the report.
-pub(crate) fn measure(
-    args: &Args,
-    kinds: &[Kind],
-    cores: Cores,
-    dir: &Path,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let (_backend, address) = peer::backend(cores.load)?;
-    let stage = Stage { core: cores.proxy, dir, backend: address, touchmark: &args.touchmark };
-    let mut peers =
-        kinds.iter().map(|kind| peer::start(*kind, &format!("{kind:?}"), stage)).collect::<anyhow::Result<Vec<_>>>()?;
-    let mut disk = Disk::new(dir)?;
+pub(crate) fn measure(run: &Run<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let (args, kinds) = (run.args, run.kinds);
+    let backends = Backends::start(run.cores.load, run.wire == Wire::Grpc)?;
+    let stage = Stage::new(run, &backends);
+    let mut peers = kinds
+        .iter()
+        .map(|kind| stage::start(*kind, &format!("{kind:?}"), stage))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut disk = Disk::new(run.dir)?;
     for kib in args.size.iter().copied() {
         let bytes = kib as usize * 1024;
         report.sha256_micros.insert(kib, sha256_micros(bytes).context("nothing was hashed")?);
-        let request = request(bytes);
+        let request = request(run.wire, bytes);
         for connections in args.concurrency.iter().copied() {
             note(&format!("{kib} KiB, {connections} at a time"))?;
             let rounds = (0..args.rounds() as usize)
                 .map(|round| {
                     disk.sync(SYNCS)?;
-                    self::round(&mut peers, round, connections as usize, &request, args.slice())
+                    self::round(&mut peers, round, connections as usize, &request, (stage, args.slice()))
                 })
                 .collect::<anyhow::Result<Vec<_>>>()?;
             for peer in &peers {
@@ -69,7 +67,7 @@ pub(crate) fn measure(
     }
     report.fdatasync_micros = disk.p50_micros();
     report.recorded = peers.iter().map(Peer::recorded).sum();
-    report.span_exports = peer::get(address, EXPORTS_PATH)?.trim().parse().ok();
+    report.span_exports = peer::get(stage.spans, EXPORTS_PATH)?.trim().parse().ok();
     Ok(())
 }
 
@@ -79,7 +77,7 @@ fn round(
     round: usize,
     connections: usize,
     request: &[u8],
-    slice: Duration,
+    on: (Stage<'_>, Duration),
 ) -> anyhow::Result<Vec<Turn>> {
     let count = peers.len();
     let mut turns = vec![None; count];
@@ -87,14 +85,19 @@ fn round(
         let index = (round + place) % count;
         let peer = &mut peers[index];
         let name = peer.kind.as_str();
-        turns[index] = Some(turn(peer, connections, request, slice).with_context(|| name)?);
+        turns[index] = Some(turn(peer, connections, request, on).with_context(|| name)?);
         interrupt::check()?;
     }
     Ok(turns.into_iter().flatten().collect())
 }
 
-fn turn(peer: &mut Peer, connections: usize, request: &[u8], slice: Duration) -> anyhow::Result<Turn> {
-    let mut load = Load::connect(peer.address, connections, request, peer.stamps())?;
+fn turn(
+    peer: &mut Peer,
+    connections: usize,
+    request: &[u8],
+    (stage, slice): (Stage<'_>, Duration),
+) -> anyhow::Result<Turn> {
+    let mut load = Load::connect(peer, connections, request, stage)?;
     let warm = Limit { requests: WARM_MIN.max(WARM_PER_CONNECTION * connections), time: slice };
     let warmed = load.run(warm)?.len();
     peer.sent(warmed);
@@ -116,7 +119,7 @@ fn turn(peer: &mut Peer, connections: usize, request: &[u8], slice: Duration) ->
 /// The medians over the rounds.
 fn rows(kinds: &[Kind], kib: u32, connections: u32, rounds: &[Vec<Turn>]) -> anyhow::Result<Vec<Row>> {
     let place = |wanted: Kind| kinds.iter().position(|kind| *kind == wanted);
-    let (direct, nginx) = (place(Kind::Direct), place(Kind::Nginx));
+    let (direct, nginx, envoy) = (place(Kind::Direct), place(Kind::Nginx), place(Kind::Envoy));
     let over = |index: usize, value: &dyn Fn(&[Turn], Turn) -> f64| {
         let mut values: Vec<f64> = rounds.iter().map(|turns| value(turns, turns[index])).collect();
         median(&mut values).context("no rounds were measured")
@@ -131,6 +134,7 @@ fn rows(kinds: &[Kind], kib: u32, connections: u32, rounds: &[Vec<Turn>]) -> any
             connections,
             cpu: over(index, &|_, own| own.cpu)?,
             cpu_to_nginx: against(nginx, |own, nginx| own.cpu / nginx.cpu)?,
+            cpu_to_envoy: against(envoy, |own, envoy| own.cpu / envoy.cpu)?,
             p50: over(index, &|_, own| own.p50)?,
             p99: over(index, &|_, own| own.p99)?,
             p50_added: against(direct, |own, direct| own.p50 - direct.p50)?,

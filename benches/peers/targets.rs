@@ -1,5 +1,6 @@
 //! What was promised of Touchmark's cost, beside what was measured.
 
+use crate::connections::Connections;
 use crate::memory::Memory;
 use crate::peer::Kind;
 use crate::report::{Report, Row};
@@ -16,6 +17,9 @@ const SYNCS_OVER_NGINX_MAX: f64 = 1.5;
 const RSS_START_MAX: f64 = 25.0;
 const RSS_LOAD_MAX: f64 = 40.0;
 const RSS_HUGE_MAX: f64 = 16.0;
+/// MiB with at most so many idle and so many busy connections, in the clear.
+const RSS_CONNECTIONS_MAX: f64 = 150.0;
+const CONNECTIONS: (usize, usize) = (10_000, 1000);
 
 /// One promise.
 #[derive(Debug, serde::Serialize)]
@@ -35,14 +39,25 @@ impl Target {
 /// Every promise of which this run has the figures.
 pub(crate) fn all(report: &Report) -> Vec<Target> {
     let mut targets = Vec::new();
-    for row in &report.rows {
+    // Times are promised for HTTP/1.1 in the clear alone.
+    for row in report.rows.iter().filter(|_| report.plain) {
         small_bodies(row, report.fdatasync_micros, &mut targets);
         if let Some(sha256) = report.sha256_micros.get(&row.kib).filter(|_| row.kib > 1) {
             large_bodies(row, *sha256, report.fdatasync_micros, &mut targets);
         }
     }
     report.memory.iter().filter(|memory| memory.kind.durability().is_some()).for_each(|m| memory(m, &mut targets));
+    let ours = report.connections.iter().filter(|one| report.plain && one.kind.durability().is_some());
+    targets.extend(ours.filter(|one| (one.idle, one.busy) == CONNECTIONS).flat_map(connections));
     targets
+}
+
+fn connections(of: &Connections) -> [Target; 2] {
+    let name = of.kind.as_str();
+    [("silent", of.silent_peak), ("kept", of.kept_peak)].map(|(how, measured)| {
+        let what = format!("{name}: peak RSS, {} {how} and {} busy connections", of.idle, of.busy);
+        Target { what, limit: RSS_CONNECTIONS_MAX, measured, unit: "MiB" }
+    })
 }
 
 fn small_bodies(row: &Row, fdatasync: Option<f64>, targets: &mut Vec<Target>) {

@@ -7,6 +7,7 @@
 //! It does not speak TLS and is not meant for the open internet.
 
 mod auth;
+mod backends;
 mod readiness;
 mod routes;
 mod server;
@@ -16,6 +17,7 @@ mod traffic;
 mod tests;
 
 pub use auth::{Auth, Secret};
+pub use backends::{BackendState, Backends, CheckState, EjectionState, ModelState, ServedState};
 pub use readiness::{Readiness, Reason};
 pub use routes::{Parts, Status};
 pub use server::{Handle, serve};

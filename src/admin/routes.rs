@@ -13,6 +13,7 @@ use prometheus::TextEncoder;
 use serde::Serialize;
 
 use super::auth::Auth;
+use super::backends::{self, Backends};
 use super::readiness::{Readiness, Reason};
 use super::traffic::{self, Traffic};
 use crate::telemetry::Metrics;
@@ -43,6 +44,8 @@ pub struct Parts {
     pub auth: Auth,
     /// Moved at `/api/v1/traffic`.
     pub traffic: Arc<dyn Traffic>,
+    /// Shown at `/api/v1/backends`.
+    pub backends: Arc<dyn Backends>,
 }
 
 /// Who this process is.
@@ -83,13 +86,14 @@ pub(super) enum Access {
 pub(super) const BODY_BYTES_MAX: usize = 16 << 10;
 
 /// Every path, GET and HEAD.
-pub(super) const ROUTES: [(&str, Access, Handler); 6] = [
+pub(super) const ROUTES: [(&str, Access, Handler); 7] = [
     ("/livez", Access::Open, livez),
     ("/readyz", Access::Open, readyz),
     ("/metrics", Access::Token, metrics),
     ("/api/v1/openapi.json", Access::Token, openapi),
     ("/api/v1/status", Access::Token, status),
     ("/api/v1/traffic", Access::Token, traffic::get),
+    ("/api/v1/backends", Access::Token, backends::get),
 ];
 
 /// What can be changed, with PUT. Always with the token, where one is configured.

@@ -38,6 +38,49 @@ impl Traffic for Shares {
     }
 }
 
+/// One backend that is out.
+#[derive(Debug)]
+struct OneOut;
+
+impl Backends for OneOut {
+    fn backends(&self) -> Vec<BackendState> {
+        let reason = "its health check fails: no connection".to_owned();
+        let check = CheckState {
+            protocol: Some("oip-rest"),
+            healthy: Some(false),
+            since: Some("2026-11-20T17:29:01.123Z".to_owned()),
+            last: Some("2026-11-20T17:29:06.123Z".to_owned()),
+            failure: Some("no connection".to_owned()),
+        };
+        let model = ModelState {
+            model: "fraud".to_owned(),
+            version: "v1".to_owned(),
+            served_name: "fraud".to_owned(),
+            served_version: None,
+            ready: Some(true),
+        };
+        let ejection = EjectionState { cause: "calls", since: None, seconds_left: 1.5, repeat: 2 };
+        let served = ServedState {
+            time: None,
+            models: [("fraud".to_owned(), vec!["1".to_owned()])].into(),
+            not_served: Vec::new(),
+            not_declared: vec!["fraud@1".to_owned()],
+        };
+        vec![BackendState {
+            name: "a".to_owned(),
+            url: "http://127.0.0.1:1".to_owned(),
+            grpc_url: "http://127.0.0.1:1".to_owned(),
+            weight: 1,
+            takes_calls: false,
+            reason: Some(reason),
+            check: Some(check),
+            ejection: Some(ejection),
+            models: vec![model],
+            served: Some(served),
+        }]
+    }
+}
+
 struct Running {
     handle: Handle,
     metrics: Metrics,
@@ -53,6 +96,7 @@ fn start(json: &str) -> Running {
         status: Status::new("fraud-prod", "fraud-prod-7c9d"),
         auth: Auth::load(&config).unwrap(),
         traffic: Arc::<Shares>::default(),
+        backends: Arc::new(OneOut),
     };
     Running { handle: serve(bind(&config).unwrap(), parts).unwrap(), metrics, readiness }
 }
@@ -198,6 +242,14 @@ fn the_description_is_of_what_exists() {
     assert_eq!(status.as_object().unwrap().keys().collect::<Vec<_>>(), required);
     assert_eq!((&status["deployment"], &status["ready"]), (&"fraud-prod".into(), &true.into()));
     assert!(status["started"].as_str().unwrap().ends_with('Z'), "{status}");
+    let backend = &get(&running, "/api/v1/backends").json()["backends"][0];
+    let schema = &document["components"]["schemas"]["Backend"];
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(backend), keys(&schema["properties"]));
+    for inner in ["check", "ejection", "served"] {
+        assert_eq!(keys(&backend[inner]), keys(&schema["properties"][inner]["properties"]), "{inner}");
+    }
+    assert_eq!(keys(&backend["models"][0]), keys(&schema["properties"]["models"]["items"]["properties"]));
     running.handle.stop();
 }
 

@@ -8,6 +8,7 @@
 //! `shutdown.grace`, what is left is cut and recorded as that; the ledger is sealed; spans are flushed; the admin
 //! listener goes last, so that the end can be watched.
 
+mod health;
 mod reload;
 mod run;
 mod traffic;
@@ -85,6 +86,7 @@ pub struct App {
     shared: Shared,
     ledger: Arc<Ledger>,
     weights: Arc<traffic::Weights>,
+    checks: health::Checks,
     data: run::DataDir,
 }
 
@@ -116,11 +118,14 @@ impl App {
             status,
             auth,
             traffic: Arc::clone(&weights) as _,
+            backends: Arc::new(health::Known(Arc::clone(&snapshot))) as _,
         };
         let admin = admin::serve(admin_socket, parts)?;
         let data = run::DataDir::announce(&config.ledger.dir, admin.address(), listening, config.proxy.tls.is_some())
             .map_err(io_error("cannot write serve.json in the data directory"))?;
 
+        let checks = health::Checks::start(snapshot.load_full())
+            .map_err(io_error("cannot start the thread of the health checks"))?;
         let shared = Shared {
             snapshot,
             recorder: Arc::clone(&ledger) as _,
@@ -133,7 +138,7 @@ impl App {
             Server::start(&config.proxy, &socket, &shared).map_err(io_error("cannot start the proxy's threads"))?;
         tracing::info!(listen = %listening, admin = %admin.address(), ledger = %config.ledger.dir.display(),
             deployment = %config.deployment.name, instance = %instance, "serving");
-        Ok(Self { config, listen: listening, server, admin, readiness, shared, ledger, weights, data })
+        Ok(Self { config, listen: listening, server, admin, readiness, shared, ledger, weights, checks, data })
     }
 
     /// Where predictions are served.
@@ -153,7 +158,7 @@ impl App {
 
     /// Stops in order. `true` where every exchange ended by itself.
     pub fn stop(self) -> bool {
-        let Self { config, server, admin, readiness, shared, ledger, data, .. } = self;
+        let Self { config, server, admin, readiness, shared, ledger, checks, data, .. } = self;
         readiness.set(STOPPING, Err("stopping".to_owned()));
         std::thread::sleep(config.shutdown.delay.0);
         server.enter(Phase::Draining);
@@ -167,6 +172,7 @@ impl App {
         }
         server.enter(Phase::Stopped);
         server.join();
+        checks.stop();
         if let Err(error) = ledger.close() {
             tracing::error!(%error, "the ledger could not be sealed; the next start recovers it");
         }
@@ -210,11 +216,7 @@ fn probe(readiness: &Readiness, ledger: &Arc<Ledger>, snapshot: &Arc<ArcSwap<Sna
         ledger::State::Sealed => Err("sealed: the process is stopping".to_owned()),
     });
     let snapshot = Arc::clone(snapshot);
-    readiness.register("backends", move || {
-        let (snapshot, now) = (snapshot.load(), Instant::now());
-        let any = snapshot.backends.is_empty() || snapshot.backends.iter().any(|backend| backend.health.is_in(now));
-        any.then_some(()).ok_or_else(|| "every backend fails".to_owned())
-    });
+    readiness.register("backends", move || health::objection(&snapshot.load(), Instant::now()));
 }
 
 fn listen(listen: SocketAddr) -> Result<TcpListener, StartError> {

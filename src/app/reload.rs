@@ -49,14 +49,17 @@ impl App {
         Ok("applied")
     }
 
-    fn take_over(&mut self, config: Config, snapshot: Snapshot) {
+    fn take_over(&mut self, config: Config, mut snapshot: Snapshot) {
         let weights = Arc::clone(&self.weights);
         // A move by hand comes before or after: in between it would be lost with the old snapshot.
         let _one = weights.lock();
         let old = self.shared.snapshot.load_full();
         self.keep_weights(&config, &old, &snapshot);
+        snapshot.keep_health(&old);
         let (before, after) = (traffic::weights(&old), traffic::weights(&snapshot));
-        self.shared.snapshot.store(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        self.shared.snapshot.store(Arc::clone(&snapshot));
+        self.checks.follow(snapshot);
         if !serves_the_same(&config, &self.config) {
             self.ledger.lifecycle(ledger::Event::Identity, described(&config, &after));
         } else if before == after {

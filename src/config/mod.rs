@@ -7,6 +7,7 @@ mod de;
 mod env;
 #[cfg(test)]
 mod files;
+mod health;
 mod load;
 mod node;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use http::Uri;
 
-use super::Config;
+use super::{Config, health};
 use crate::lineage;
 use crate::proxy::{self, BackendConfig, UpstreamProtocol};
 use crate::units::Size;
@@ -138,9 +138,7 @@ fn backends(backends: &[BackendConfig], report: &mut Problems) {
             }
         }
         backend_tls(&key, backend, report);
-        if backend.health.failures > 0 && backend.health.eject.limit().is_none() {
-            wrong(report, format!("{key}.health.eject"), "must be more than 0s: set failures to 0 to switch it off");
-        }
+        health::validate(&key, backend, report);
         models(&key, backend, report);
         lineages(&key, backend, &mut documents, report);
     }
@@ -286,6 +284,6 @@ fn is_pointer(text: &str) -> bool {
     (text.is_empty() || text.starts_with('/')) && text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
 }
 
-fn wrong(report: &mut Problems, key: impl Into<String>, problem: impl Into<String>) {
+pub(super) fn wrong(report: &mut Problems, key: impl Into<String>, problem: impl Into<String>) {
     report.push((key.into(), problem.into()));
 }

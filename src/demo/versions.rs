@@ -159,6 +159,7 @@ impl Version {
             weight: self.plan.weight,
             models: vec![model],
             health: HealthConfig::default(),
+            health_check: None,
         }
     }
 

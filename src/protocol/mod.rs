@@ -10,6 +10,7 @@
 //! recognised by its path whatever the content type says.
 
 pub mod grpc;
+pub mod health;
 pub mod json;
 
 mod custom;
@@ -184,6 +185,15 @@ pub fn recognise(parts: &Parts, patterns: &Patterns) -> Option<Call> {
     let raw = parts.uri.path();
     recognise_path(Path::encoded(raw), parts, patterns)
         .or_else(|| recognise_path(Path::plain(&path::normalise(raw)?), parts, patterns))
+}
+
+/// The prediction that a request for another protocol (`Upgrade`) announces: by the user's patterns alone, whatever its
+/// method, since a WebSocket begins with a `GET`.
+pub fn recognise_upgrade(parts: &Parts, patterns: &Patterns) -> Option<Call> {
+    let raw = parts.uri.path();
+    let call =
+        patterns.recognise(Path::encoded(raw)).or_else(|| patterns.recognise(Path::plain(&path::normalise(raw)?)));
+    call.filter(|call| call.shape == Shape::Http)
 }
 
 fn recognise_path(path: Path<'_>, parts: &Parts, patterns: &Patterns) -> Option<Call> {

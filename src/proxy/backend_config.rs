@@ -5,9 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::health::{HealthCheckConfig, HealthConfig};
 use super::tls::BackendTlsConfig;
 use crate::lineage::{DatasetConfig, Declared, RunConfig};
-use crate::units::Period;
 
 /// One model server, or several behind one address.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,9 +32,12 @@ pub struct BackendConfig {
     /// The models that it serves.
     #[serde(default)]
     pub models: Vec<ModelConfig>,
-    /// When it is taken for failing.
+    /// When its calls show that it fails.
     #[serde(default)]
     pub health: HealthConfig,
+    /// How it is asked whether it can take calls. Left out: it is not asked.
+    #[serde(default)]
+    pub health_check: Option<HealthCheckConfig>,
 }
 
 /// Every backend counts alike.
@@ -54,23 +57,6 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2 for every call.
     Http2,
-}
-
-/// `backends[].health`: when a backend is taken for failing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(default)]
-pub struct HealthConfig {
-    /// Failures in a row to connect or to answer, after which it is left out. 0 never leaves it out.
-    pub failures: u32,
-    /// How long it is left out. Where no other fits, it is tried nevertheless.
-    pub eject: Period,
-}
-
-impl Default for HealthConfig {
-    fn default() -> Self {
-        Self { failures: 3, eject: Period::secs(10) }
-    }
 }
 
 /// `backends[].models[]`: one version of one model.

@@ -195,7 +195,7 @@ impl Passing {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     super::headers::clean_trailers(trailers);
-                    self.passage.note_trailers(trailers);
+                    self.passage.note_end(trailers);
                 }
             }
             Some(Err(_)) => self.passage.note_error("upstream_abort"),

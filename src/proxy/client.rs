@@ -12,12 +12,14 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::ReadBuf;
 
 use super::headers::ClientNames;
 use super::transport::Transport;
+use super::tunnel::Tunnel;
 
 /// Since when an answer's body has waited for the client to take more; `None` while it does not.
 pub(super) type Patience = Rc<Cell<Option<Instant>>>;
@@ -50,7 +52,12 @@ pub(super) struct ClientConn {
     idle_since: Cell<Instant>,
     blocked_since: Cell<Option<Instant>>,
     bodies: RefCell<Vec<Weak<Cell<Option<Instant>>>>>,
+    switch: RefCell<Weak<Switch>>,
 }
+
+/// Where an exchange leaves the tunnel that its 101 opens, for the connection's task. The task alone holds it: a tunnel
+/// holds the connection.
+pub(super) type Switch = RefCell<Option<Tunnel>>;
 
 impl ClientConn {
     /// A connection that has just been accepted.
@@ -66,7 +73,22 @@ impl ClientConn {
             idle_since: Cell::new(now),
             blocked_since: Cell::new(None),
             bodies: RefCell::new(Vec::new()),
+            switch: RefCell::default(),
         })
+    }
+
+    /// Where a tunnel will be left. Asked for once, by the connection's task.
+    pub(super) fn switch(&self) -> Rc<Switch> {
+        let switch = Rc::default();
+        self.switch.replace(Rc::downgrade(&switch));
+        switch
+    }
+
+    /// Leaves a tunnel to be run once its 101 has been sent. Dropped, and so recorded, where nobody waits for it.
+    pub(super) fn leave(&self, tunnel: Tunnel) {
+        if let Some(switch) = self.switch.borrow().upgrade() {
+            switch.replace(Some(tunnel));
+        }
     }
 
     /// An exchange begins on it, in the given version of HTTP.
@@ -168,6 +190,11 @@ impl ClientSocket {
         Self(Rc::new(RefCell::new(TokioIo::new(transport))))
     }
 
+    /// The protocol that the TLS handshake agreed on, where there was one.
+    pub(super) fn alpn(&self) -> Option<Vec<u8>> {
+        self.0.borrow().inner().alpn().map(<[u8]>::to_vec)
+    }
+
     /// Whether the client has broken the connection; else the task is woken when it does.
     pub(super) fn is_reset(&self, cx: &mut Context<'_>) -> bool {
         let mut byte = [0];
@@ -181,12 +208,24 @@ impl ClientSocket {
 pub(super) struct ClientIo {
     socket: ClientSocket,
     conn: Rc<ClientConn>,
+    /// Read already, and to be read again.
+    ahead: Bytes,
 }
 
 impl ClientIo {
     /// The socket of a connection.
     pub(super) fn new(socket: ClientSocket, conn: Rc<ClientConn>) -> Self {
-        Self { socket, conn }
+        Self { socket, conn, ahead: Bytes::new() }
+    }
+
+    /// Puts back what was read.
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        self.ahead = Bytes::copy_from_slice(bytes);
+    }
+
+    /// Makes a reset of its close.
+    pub(super) fn break_off(&self) {
+        self.socket.0.borrow().inner().break_off();
     }
 
     fn noted<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -200,7 +239,12 @@ impl ClientIo {
 }
 
 impl Read for ClientIo {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut *self.socket.0.borrow_mut()).poll_read(cx, buf)
     }
 }
@@ -225,10 +269,13 @@ impl Write for ClientIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.socket.0.borrow_mut()).poll_flush(cx)
+        let polled = Pin::new(&mut *self.socket.0.borrow_mut()).poll_flush(cx);
+        // TLS gathers what the socket does not take.
+        self.noted(polled)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.socket.0.borrow_mut()).poll_shutdown(cx)
+        let polled = Pin::new(&mut *self.socket.0.borrow_mut()).poll_shutdown(cx);
+        self.noted(polled)
     }
 }

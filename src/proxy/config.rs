@@ -115,7 +115,8 @@ pub struct TimeoutsConfig {
     /// Silence between the bytes of an answer whose length is known. Beyond it the exchange is cut and recorded as
     /// `timeout`.
     pub idle: Period,
-    /// Silence between the bytes of a streamed answer. Off, since a stream may rightly pause for long.
+    /// Silence between the bytes of a streamed answer, or either way in a tunnel such as a WebSocket's. Off, since a
+    /// stream may rightly pause for long.
     pub stream_idle: Period,
     /// From a request's head to the end of its answer. Off: a caller's `grpc-timeout` and the bounds above do.
     pub total: Period,

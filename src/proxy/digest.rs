@@ -89,6 +89,14 @@ impl BodyDigest {
         }
     }
 
+    /// Takes bytes into account that state nothing: a tunnel's.
+    pub(super) fn feed_rest(&mut self, bytes: &[u8]) {
+        if !matches!(self.hash, Hash::Taken) {
+            self.hash.update(bytes, false);
+            self.bytes += bytes.len() as u64;
+        }
+    }
+
     /// What the body stated of the model so far.
     pub(super) fn reader(&self) -> &Reader {
         &self.reader

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, Uri, Version, header, request, response};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, request, response};
 use hyper::client::conn::TrySendError;
 
 use super::UpstreamProtocol;
@@ -20,10 +20,12 @@ use super::admit::Permit;
 use super::body::AnswerSource;
 use super::error::ProxyError;
 use super::headers;
+use super::health::Failure;
 use super::input::{InputBody, InputError, SharedInput};
 use super::meter::{Meter, Wait};
 use super::snapshot::{Backend, Snapshot};
-use super::upstream::{Address, Alarm, Carrier, Pool};
+use super::upgrade::{Named, Offer};
+use super::upstream::{Address, Alarm, Carrier, H1, Pool, Switched};
 use super::worker::Worker;
 
 /// Tries at a call that no server has seen, at most.
@@ -45,23 +47,43 @@ pub(super) struct Outbound {
     pub snapshot: Arc<Snapshot>,
     /// Whether it is a gRPC call.
     pub grpc: bool,
+    /// The protocols that it would switch to.
+    pub offer: Option<Offer>,
     /// When the whole exchange must be over.
     pub deadline: Option<Instant>,
+    /// Whether the caller chose that: a server that misses it need not be at fault.
+    pub deadline_is_the_callers: bool,
     /// Where its time goes.
     pub meter: Rc<Meter>,
     /// Its place among the calls in flight; set by `admit`.
     pub permit: Option<Permit>,
 }
 
-/// An answer's head, and its body to come.
+/// An answer's head, and what is still to come.
 #[derive(Debug)]
 pub(super) struct Answer {
     /// Head, cleaned.
     pub parts: response::Parts,
-    /// Body.
-    pub source: AnswerSource,
+    /// What follows it.
+    pub follows: Follows,
     /// The call's place.
     pub permit: Option<Permit>,
+}
+
+/// What follows an answer's head.
+#[derive(Debug)]
+pub(super) enum Follows {
+    /// A body.
+    Body(AnswerSource),
+    /// Another protocol, after a 101.
+    Tunnel {
+        /// The model server's side.
+        far: Switched,
+        /// What it switched to.
+        to: Named,
+        /// When the whole exchange must be over.
+        deadline: Option<Instant>,
+    },
 }
 
 /// Sends a call and waits for the head of its answer.
@@ -74,20 +96,35 @@ pub(super) async fn forward(worker: Rc<Worker>, mut outbound: Outbound) -> Resul
     };
     let address = if outbound.grpc { &outbound.backend.grpc } else { &outbound.backend.http };
     let pool = worker.pools.to(address);
+    let version = outbound.parts.version;
     address_to(&mut outbound.parts, over_http2, address);
+    match &outbound.offer {
+        Some(offer) if !over_http2 => offer.put(&mut outbound.parts.headers),
+        // HTTP/2 has no such switch (RFC 9113, section 8.6): the call goes on without.
+        _ => outbound.offer = None,
+    }
     let permit = outbound.permit.take();
     outbound.meter.send(Instant::now());
     let sent = if over_http2 { over_h2(&pool, outbound).await } else { over_h1(&pool, outbound).await };
-    let (response, source) = sent?;
+    let (response, follows) = sent?;
     let (mut parts, ()) = response.into_parts();
-    if parts.status.is_informational() {
-        // 101: nobody asked for it, since Upgrade ends here.
+    if parts.status.is_informational() && matches!(follows, Follows::Body(_)) {
+        // A 101 that nobody asked for, or that names what was not offered.
         return Err(ProxyError::BrokenOff);
     }
+    let demands = parts.status == StatusCode::UPGRADE_REQUIRED && version == Version::HTTP_11;
+    let demanded = demands.then(|| Named::demanded(&parts.headers)).flatten();
     headers::clean(&mut parts.headers);
+    if let Follows::Tunnel { to, .. } = &follows {
+        // It has no body to be framed.
+        parts.headers.remove(header::CONTENT_LENGTH);
+        to.put(&mut parts.headers);
+    } else if let Some(demanded) = demanded {
+        demanded.put(&mut parts.headers);
+    }
     // Ours to say, in the version that the client speaks.
     parts.version = Version::default();
-    Ok(Answer { parts, source, permit })
+    Ok(Answer { parts, follows, permit })
 }
 
 /// Puts the request target and host into the form that the next hop expects.
@@ -123,10 +160,13 @@ fn address_to(parts: &mut request::Parts, over_http2: bool, address: &Address) {
     }
 }
 
-type Sent = Result<(Response<()>, AnswerSource), ProxyError>;
+type Sent = Result<(Response<()>, Follows), ProxyError>;
 
 async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
-    let Outbound { parts, input, backend, snapshot, deadline, meter, .. } = outbound;
+    let Outbound { parts, input, backend, snapshot, grpc, deadline, deadline_is_the_callers, meter, offer, .. } =
+        outbound;
+    let blame = Blame { snapshot, backend, grpc, callers: deadline.filter(|_| deadline_is_the_callers) };
+    let snapshot = &*blame.snapshot;
     let deadlines = &snapshot.deadlines;
     let mut request = Request::from_parts(parts, InputBody::new(&input));
     for _ in 0..ATTEMPTS_MAX {
@@ -138,7 +178,7 @@ async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
             wait.begin();
             let connected = pool.connect(patience(deadlines.connect, deadline, now), now).await;
             wait.end();
-            connected.map_err(|error| no_connection(&error, &backend, now))?
+            connected.map_err(|error| blame.no_connection(&error))?
         };
         let mut sending = pin!(conn.send(request));
         let answered = poll_fn(|cx| {
@@ -147,31 +187,65 @@ async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
                 return Poll::Ready(Ok(answered));
             }
             wait.begin();
-            poll_meanwhile(&input, &snapshot, deadline, &mut conn.alarm, cx).map(Err)
+            poll_meanwhile(&input, snapshot, deadline, &mut conn.alarm, cx).map(Err)
         })
         .await;
         match answered {
             Ok(Ok(response)) => {
-                backend.health.succeeded();
                 meter.answered(response.status().as_u16());
                 let (parts, incoming) = response.into_parts();
-                let carrier = Carrier::H1 { conn, pool: Rc::clone(pool) };
-                let source = AnswerSource::new(incoming, carrier, deadline, &meter);
-                return Ok((Response::from_parts(parts, ()), source));
+                let head = Response::from_parts(parts, ());
+                blame.answered(&head, now);
+                let taken = || offer.as_ref()?.taken(head.headers());
+                let follows = if head.status() == StatusCode::SWITCHING_PROTOCOLS
+                    && let Some(to) = taken()
+                {
+                    let far = switch(conn, &input, &blame, deadline, &mut wait).await?;
+                    Follows::Tunnel { far, to, deadline }
+                } else {
+                    let carrier = Carrier::H1 { conn, pool: Rc::clone(pool) };
+                    Follows::Body(AnswerSource::new(incoming, carrier, deadline, &meter))
+                };
+                return Ok((head, follows));
             }
             Ok(Err(mut failed)) => match failed.take_message() {
                 Some(unsent) => request = unsent,
-                None => return Err(broken_off(&input, &backend)),
+                None => return Err(blame.broken_off(&input)),
             },
-            Err(error) => return Err(gave_up(error, &backend)),
+            Err(error) => return Err(blame.gave_up(error)),
         }
     }
-    note_failure(&backend, Instant::now(), "it closes connections as soon as they are used");
+    blame.note("it closes connections as soon as they are used");
     Err(ProxyError::Unreachable)
 }
 
+/// Takes a connection out of HTTP, once the request that asked for it has been sent whole: a server may answer earlier.
+async fn switch(
+    mut conn: Box<H1>,
+    input: &SharedInput,
+    blame: &Blame,
+    deadline: Option<Instant>,
+    wait: &mut Wait,
+) -> Result<Switched, ProxyError> {
+    let sent = poll_fn(|cx| {
+        wait.end();
+        if conn.poll_closed(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        wait.begin();
+        poll_meanwhile(input, &blame.snapshot, deadline, &mut conn.alarm, cx).map(Err)
+    });
+    sent.await.map_err(|error| blame.gave_up(error))?;
+    if !input.borrow().ended() {
+        return Err(blame.broken_off(input));
+    }
+    Ok(conn.into_switched())
+}
+
 async fn over_h2(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
-    let Outbound { parts, input, backend, snapshot, deadline, meter, .. } = outbound;
+    let Outbound { parts, input, backend, snapshot, grpc, deadline, deadline_is_the_callers, meter, .. } = outbound;
+    let blame = Blame { snapshot, backend, grpc, callers: deadline.filter(|_| deadline_is_the_callers) };
+    let snapshot = &*blame.snapshot;
     input.borrow_mut().retain();
     for _ in 0..ATTEMPTS_MAX {
         let now = Instant::now();
@@ -180,7 +254,7 @@ async fn over_h2(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
         let (mut send, mut stream) = pool
             .stream(patience(snapshot.deadlines.connect, deadline, now), now)
             .await
-            .map_err(|error| no_connection(&error, &backend, now))?;
+            .map_err(|error| blame.no_connection(&error))?;
         let mut sending = pin!(send.try_send_request(Request::from_parts(parts.clone(), InputBody::new(&input))));
         let mut yielded = false;
         let answered = poll_fn(|cx| {
@@ -194,23 +268,24 @@ async fn over_h2(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            poll_meanwhile(&input, &snapshot, deadline, &mut stream.alarm, cx).map(Err)
+            poll_meanwhile(&input, snapshot, deadline, &mut stream.alarm, cx).map(Err)
         })
         .await;
         match answered {
             Ok(Ok(response)) => {
-                backend.health.succeeded();
                 meter.answered(response.status().as_u16());
                 let (parts, incoming) = response.into_parts();
+                let head = Response::from_parts(parts, ());
+                blame.answered(&head, now);
                 let source = AnswerSource::new(incoming, Carrier::H2(stream), deadline, &meter);
-                return Ok((Response::from_parts(parts, ()), source));
+                return Ok((head, Follows::Body(source)));
             }
             Ok(Err(failed)) if was_not_seen(&failed) && input.borrow().can_repeat() => {}
-            Ok(Err(_)) => return Err(broken_off(&input, &backend)),
-            Err(error) => return Err(gave_up(error, &backend)),
+            Ok(Err(_)) => return Err(blame.broken_off(&input)),
+            Err(error) => return Err(blame.gave_up(error)),
         }
     }
-    Err(broken_off(&input, &backend))
+    Err(blame.broken_off(&input))
 }
 
 /// How long connecting may take: no longer than the exchange.
@@ -247,36 +322,50 @@ fn was_not_seen(failed: &TrySendError<Request<InputBody>>) -> bool {
         })
 }
 
-/// Refused, or not taken up in time.
-fn no_connection(error: &std::io::Error, backend: &Backend, now: Instant) -> ProxyError {
-    if error.kind() == std::io::ErrorKind::TimedOut {
-        return gave_up(ProxyError::Timeout, backend);
-    }
-    note_failure(backend, now, error);
-    ProxyError::Unreachable
+/// Whom what becomes of a call is put down to.
+struct Blame {
+    snapshot: Arc<Snapshot>,
+    backend: Arc<Backend>,
+    grpc: bool,
+    /// The end of the caller's own patience.
+    callers: Option<Instant>,
 }
 
-/// An exchange broke off: through the client, where its body did; else through the model server.
-fn broken_off(input: &SharedInput, backend: &Backend) -> ProxyError {
-    match input.borrow().error() {
-        Some(InputError::TooLarge) => ProxyError::BodyTooLarge,
-        Some(InputError::ClientGone) => ProxyError::ClientGone,
-        None => {
-            note_failure(backend, Instant::now(), ProxyError::BrokenOff);
-            ProxyError::BrokenOff
+impl Blame {
+    fn answered(&self, head: &Response<()>, now: Instant) {
+        self.snapshot.note_answer(&self.backend, head, self.grpc, now);
+    }
+
+    fn note(&self, reason: impl Display) {
+        self.snapshot.note_failure(&self.backend, Instant::now(), Failure::Unanswered, reason);
+    }
+
+    /// Refused, or not taken up in time.
+    fn no_connection(&self, error: &std::io::Error) -> ProxyError {
+        if error.kind() == std::io::ErrorKind::TimedOut {
+            return self.gave_up(ProxyError::Timeout);
+        }
+        self.note(error);
+        ProxyError::Unreachable
+    }
+
+    /// An exchange broke off: through the client, where its body did; else through the model server.
+    fn broken_off(&self, input: &SharedInput) -> ProxyError {
+        match input.borrow().error() {
+            Some(InputError::TooLarge) => ProxyError::BodyTooLarge,
+            Some(InputError::ClientGone) => ProxyError::ClientGone,
+            None => {
+                self.note(ProxyError::BrokenOff);
+                ProxyError::BrokenOff
+            }
         }
     }
-}
 
-fn gave_up(error: ProxyError, backend: &Backend) -> ProxyError {
-    if error == ProxyError::Timeout {
-        note_failure(backend, Instant::now(), error);
-    }
-    error
-}
-
-fn note_failure(backend: &Backend, now: Instant, reason: impl Display) {
-    if backend.health.failed(now) {
-        tracing::warn!(backend = %backend.name, %reason, "the backend fails: left out for a while where another fits");
+    /// A caller that allows a millisecond must not put a backend out for everybody.
+    fn gave_up(&self, error: ProxyError) -> ProxyError {
+        if error == ProxyError::Timeout && self.callers.is_none_or(|end| Instant::now() < end) {
+            self.note(error);
+        }
+        error
     }
 }

@@ -15,8 +15,9 @@ use super::client::ClientConn;
 use super::error::ProxyError;
 use super::headers;
 use super::snapshot::Snapshot;
+use super::upgrade::Offer;
 use super::worker::Worker;
-use crate::protocol::{Call, grpc, recognise};
+use crate::protocol::{Call, Shape, grpc, recognise, recognise_upgrade};
 
 /// A request with what its head says of it.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(super) struct Inbound {
     pub call: Option<Call>,
     /// Whether it is a gRPC call.
     pub grpc: bool,
+    /// The protocols that it would switch to.
+    pub offer: Option<Offer>,
     /// Why it must not be forwarded.
     pub refused: Option<ProxyError>,
 }
@@ -79,8 +82,13 @@ impl<S: Service<Inbound>> Service<Request<Incoming>> for Identify<S> {
         let began = Instant::now();
         let snapshot = self.worker.shared.snapshot.load_full();
         let (parts, body) = request.into_parts();
+        let call = recognise(&parts, &snapshot.patterns);
+        let framed = call.as_ref().is_some_and(|call| call.shape != Shape::Http);
+        let offer = if framed { None } else { Offer::of(&parts) };
+        let upgrade = || offer.as_ref().and_then(|_| recognise_upgrade(&parts, &snapshot.patterns));
         self.inner.call(Inbound {
-            call: recognise(&parts, &snapshot.patterns),
+            call: call.or_else(upgrade),
+            offer,
             refused: refuse(&parts, &snapshot),
             grpc: grpc::is_grpc(&parts.headers),
             conn: Rc::clone(&self.conn),

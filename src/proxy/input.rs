@@ -47,6 +47,8 @@ pub(super) struct Input {
     limit: u64,
     ended: bool,
     waiting: bool,
+    /// More may follow the body: a tunnel's bytes.
+    goes_on: bool,
     error: Option<InputError>,
     progress: Instant,
 }
@@ -68,6 +70,7 @@ impl Input {
             limit: if limit == 0 { u64::MAX } else { limit },
             ended,
             waiting: false,
+            goes_on: false,
             error: None,
             progress: now,
         }
@@ -79,9 +82,22 @@ impl Input {
             let mut left = self.backlog.len();
             for chunk in self.backlog.drain(..) {
                 left -= 1;
-                digest.feed(&chunk, self.ended && left == 0);
+                digest.feed(&chunk, self.ended && left == 0 && !self.goes_on);
             }
             self.backlog_bytes = 0;
+        }
+    }
+
+    /// Says that more may follow the body, through [`Input::take`].
+    pub(super) fn go_on(&mut self) {
+        self.goes_on = true;
+    }
+
+    /// Takes into account what followed the body.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        self.catch_up();
+        if let Some(digest) = &mut self.digest {
+            digest.feed_rest(bytes);
         }
     }
 

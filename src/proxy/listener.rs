@@ -14,19 +14,15 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use hyper::rt::Executor;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
-use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
-use tower::Service as _;
 
-use super::client::{ClientConn, ClientIo, ClientSocket, Order};
+use super::client::{ClientConn, Order};
 use super::config::Config;
+use super::connection::Http;
 use super::snapshot::Deadlines;
-use super::stack::stack;
 use super::transport::Transport;
 use super::worker::Worker;
 
@@ -34,13 +30,6 @@ use super::worker::Worker;
 const ROUND: Duration = Duration::from_millis(250);
 /// Wait after a failed accept: as a rule no file descriptor is free, and one is bound to become so.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
-/// A silent HTTP/2 client is asked whether it lives.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-/// How long it may take to say so.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Bytes waiting to be sent on one HTTP/2 stream, at most.
-const SEND_BYTES_MAX: usize = 256 << 10;
-
 /// Spawns onto the worker's own thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LocalExec;
@@ -69,7 +58,7 @@ pub(super) struct Listener {
     places: Arc<Semaphore>,
     phase: watch::Receiver<Phase>,
     conns: Rc<RefCell<Vec<Weak<ClientConn>>>>,
-    builder: Rc<auto::Builder<LocalExec>>,
+    http: Rc<Http>,
     half_close: bool,
 }
 
@@ -80,8 +69,8 @@ impl Listener {
         places: Arc<Semaphore>,
         phase: watch::Receiver<Phase>,
     ) -> Self {
-        let builder = Rc::new(builder(config));
-        Self { worker, places, phase, conns: Rc::default(), builder, half_close: config.half_close }
+        let http = Rc::new(Http::new(config));
+        Self { worker, places, phase, conns: Rc::default(), http, half_close: config.half_close }
     }
 
     /// Accepts and serves until the process stops.
@@ -130,33 +119,11 @@ impl Listener {
         let tls = self.worker.shared.snapshot.load().tls.clone();
         let conn = ClientConn::new(peer, tls.is_some(), Instant::now(), self.half_close);
         self.conns.borrow_mut().push(Rc::downgrade(&conn));
-        let (worker, builder) = (Rc::clone(&self.worker), Rc::clone(&self.builder));
+        let (worker, http) = (Rc::clone(&self.worker), Rc::clone(&self.http));
         tokio::task::spawn_local(async move {
-            let stack = stack(&worker, &conn);
-            let service = service_fn(move |request| stack.clone().call(request));
-            let Some(transport) = secure(stream, tls, &conn).await else { return };
-            let socket = ClientSocket::new(transport);
-            let io = ClientIo::new(socket.clone(), Rc::clone(&conn));
-            let mut connection = pin!(builder.serve_connection(io, service));
-            let mut drained = false;
-            poll_fn(|cx| {
-                match conn.order(cx) {
-                    Order::Serve => {}
-                    Order::Drain if drained => {}
-                    Order::Drain => {
-                        drained = true;
-                        connection.as_mut().graceful_shutdown();
-                    }
-                    Order::Close | Order::Stop => return Poll::Ready(()),
-                }
-                // A client that breaks off or off the rules is no event of ours.
-                let polled = connection.as_mut().poll(cx).map(|_: Result<(), _>| ());
-                if polled.is_pending() && conn.is_waiting() && socket.is_reset(cx) {
-                    return Poll::Ready(());
-                }
-                polled
-            })
-            .await;
+            if let Some(transport) = secure(stream, tls, &conn).await {
+                http.serve(transport, &worker, &conn).await;
+            }
             drop(place);
         });
     }
@@ -220,32 +187,4 @@ async fn accept(
     let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = socket.accept().await?;
     Ok((stream, peer, place))
-}
-
-fn builder(config: &Config) -> auto::Builder<LocalExec> {
-    let head = usize::try_from(config.limits.head.0).unwrap_or(usize::MAX);
-    let mut builder = auto::Builder::new(LocalExec);
-    builder
-        .http1()
-        // Housekeeping sees to heads that do not come.
-        .header_read_timeout(None)
-        .half_close(config.half_close)
-        .max_buf_size(head.max(8 << 10))
-        .max_headers(config.limits.headers);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .max_concurrent_streams(config.http2.streams)
-        .initial_stream_window_size(window(config.http2.stream_window.0))
-        .initial_connection_window_size(window(config.http2.connection_window.0))
-        .max_header_list_size(window(config.limits.head.0))
-        .max_send_buf_size(SEND_BYTES_MAX);
-    builder
-}
-
-/// A size as HTTP/2 can express it.
-fn window(bytes: u64) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX).min((1 << 31) - 1)
 }

@@ -2,7 +2,7 @@
 //!
 //! # Life of a request
 //!
-//! 1. `listener` accepts on a worker's own thread; hyper reads the head.
+//! 1. `listener` accepts on a worker's own thread; `connection` finds out which HTTP it is; hyper reads the head.
 //! 2. `stack` is the order of all that follows.
 //! 3. `identify`: is it a prediction, by which protocol, of which model? May it pass at all?
 //! 4. `record` opens a `recording`: an id, a trace, two places in the ledger's queue. Its drop is its end.
@@ -10,6 +10,7 @@
 //! 6. `forward` sends it over a connection of the worker's own (`upstream`); `input` hashes the body behind itself.
 //! 7. The answer is held or streamed (`recorded`), hashed (`digest`), compared with what was declared (`route`),
 //!    stamped (`stamp`) and let go once it is recorded.
+//! 8. After a 101 the client's `connection` is no longer HTTP: `tunnel` passes bytes both ways.
 //!
 //! What is not here: files, sockets of other listeners, catalogs. The proxy knows a `Recorder`, not a ledger.
 
@@ -18,10 +19,12 @@ mod backend_config;
 mod body;
 mod client;
 mod config;
+mod connection;
 mod digest;
 mod error;
 mod forward;
 mod headers;
+pub mod health;
 mod identify;
 mod input;
 mod listener;
@@ -39,14 +42,17 @@ mod stamp;
 mod sticky;
 mod tls;
 mod transport;
+mod tunnel;
+mod upgrade;
 mod upstream;
 mod worker;
 
 pub use admit::Admission;
-pub use backend_config::{BackendConfig, HealthConfig, ModelConfig, ServedAs, UpstreamProtocol};
+pub use backend_config::{BackendConfig, ModelConfig, ServedAs, UpstreamProtocol};
 pub use config::{Config, ForwardedConfig, Http2Config, LimitsConfig, OnMismatch, StickyConfig, TimeoutsConfig};
+pub use health::{CheckProtocol, Health, HealthCheckConfig, HealthConfig};
 pub use listener::Phase;
 pub use server::Server;
-pub use snapshot::{Backend, Health, Snapshot, SnapshotError};
+pub use snapshot::{Backend, Model, Snapshot, SnapshotError};
 pub use tls::{BackendTlsConfig, TlsConfig, TlsError};
 pub use worker::Shared;

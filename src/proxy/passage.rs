@@ -10,7 +10,9 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request};
 
 use super::UpstreamProtocol;
 use super::client::InExchange;
+use super::error::ProxyError;
 use super::headers;
+use super::health::Failure;
 use super::identify::Inbound;
 use super::meter::Meter;
 use super::route::Deal;
@@ -142,6 +144,21 @@ impl Passage {
     pub(super) fn note_trailers(&mut self, trailers: &HeaderMap) {
         if let Some(status) = grpc::parse_status(trailers) {
             self.grpc_status = Some(status);
+        }
+    }
+
+    /// Notes the trailers of an answer from the model server.
+    pub(super) fn note_end(&mut self, trailers: &HeaderMap) {
+        self.note_trailers(trailers);
+        if let (true, Some(status), Some(backend)) = (self.grpc, grpc::parse_status(trailers), &self.backend) {
+            self.snapshot.note_grpc_status(backend, status);
+        }
+    }
+
+    /// Notes that the model server broke off its answer.
+    pub(super) fn note_break(&self) {
+        if let Some(backend) = &self.backend {
+            self.snapshot.note_failure(backend, Instant::now(), Failure::Late, ProxyError::BrokenOff);
         }
     }
 

@@ -20,7 +20,7 @@ use super::admit::Permit;
 use super::body::{AnswerBody, AnswerSource, Cut, Held, Passing};
 use super::digest::BodyDigest;
 use super::error::ProxyError;
-use super::forward::{Answer, LocalFuture, Outbound};
+use super::forward::{Answer, Follows, LocalFuture, Outbound};
 use super::identify::Inbound;
 use super::input::{Input, SharedInput};
 use super::passage::Passage;
@@ -29,6 +29,8 @@ use super::recording::Recording;
 use super::refuse;
 use super::route::{self, Wanted};
 use super::stamp::stamp;
+use super::tunnel::{Account, Tunnel};
+use super::upgrade::Offer;
 use super::upstream::Alarm;
 use super::worker::Worker;
 use crate::exchange::{OnFailure, Outcome, Refusal};
@@ -72,49 +74,64 @@ where
     fn call(&mut self, inbound: Inbound) -> Self::Future {
         let mut inner = self.inner.clone();
         let passage = Passage::begin(&self.worker, &inbound);
-        let Inbound { parts, body, snapshot, call, refused, began, .. } = inbound;
+        let Inbound { parts, body, snapshot, call, offer, refused, began, .. } = inbound;
         let digest =
             call.as_ref().map(|call| BodyDigest::new(call.shape != Shape::Http, call.request_reader(&parts.headers)));
-        let input = Rc::new(RefCell::new(Input::new(body, digest, snapshot.body_bytes_max, began)));
+        let mut input = Input::new(body, digest, snapshot.body_bytes_max, began);
+        if offer.is_some() {
+            input.go_on();
+        }
+        let asked = Asked { parts, input: Rc::new(RefCell::new(input)), offer };
         match call {
             Some(call) => {
-                let recording = Recording::begin(passage, call, &parts, Rc::clone(&input));
-                Box::pin(
-                    async move { Ok(predict(recording, parts, input, refused, |outbound| inner.call(outbound)).await) },
-                )
+                let recording = Recording::begin(passage, call, &asked.parts, Rc::clone(&asked.input));
+                Box::pin(async move { Ok(predict(recording, asked, refused, |outbound| inner.call(outbound)).await) })
             }
-            None => {
-                Box::pin(async move { Ok(pass(passage, parts, input, refused, |outbound| inner.call(outbound)).await) })
-            }
+            None => Box::pin(async move { Ok(pass(passage, asked, refused, |outbound| inner.call(outbound)).await) }),
         }
     }
+}
+
+/// A request on its way through.
+#[derive(Debug)]
+struct Asked {
+    parts: request::Parts,
+    input: SharedInput,
+    offer: Option<Offer>,
 }
 
 /// A call that is no prediction: forwarded and answered as it is.
 async fn pass(
     mut passage: Passage,
-    mut parts: request::Parts,
-    input: SharedInput,
+    mut asked: Asked,
     refused: Option<ProxyError>,
     send: impl FnOnce(Outbound) -> Answered,
 ) -> Response<AnswerBody> {
     if let Some(error) = refused {
         return refuse::call(passage, error);
     }
-    let deal = passage.deal(&parts.headers);
+    let deal = passage.deal(&asked.parts.headers);
     passage.backend = route::backend(&passage.snapshot, Wanted::default(), passage.began, deal).cloned();
-    passage.complete(&mut parts, None);
-    let answered = match outbound(&passage, parts, input) {
+    passage.complete(&mut asked.parts, None);
+    let answered = match outbound(&passage, asked) {
         Some(outbound) => send(outbound).await,
         None => Err(ProxyError::Unreachable),
     };
     match answered {
         Err(error) => refuse::call(passage, error),
-        Ok(Answer { parts, mut source, permit }) => {
+        Ok(Answer { parts, follows, permit }) => {
             passage.note_head(parts.status.as_u16(), &parts.headers);
-            source.allow_silence(passage.snapshot.deadlines.stream_idle);
-            source.settle();
-            Response::from_parts(parts, AnswerBody::passing(Passing { source, passage, permit }))
+            match follows {
+                Follows::Body(mut source) => {
+                    source.allow_silence(passage.snapshot.deadlines.stream_idle);
+                    source.settle();
+                    Response::from_parts(parts, AnswerBody::passing(Passing { source, passage, permit }))
+                }
+                Follows::Tunnel { far, deadline, .. } => {
+                    let account = Account::Passing(Box::new(passage));
+                    switch(parts, Tunnel { far, account, permit, deadline })
+                }
+            }
         }
     }
 }
@@ -122,8 +139,7 @@ async fn pass(
 /// A prediction: recorded whatever becomes of it, stamped when its answer leaves.
 async fn predict(
     mut recording: Box<Recording>,
-    mut parts: request::Parts,
-    input: SharedInput,
+    mut asked: Asked,
     refused: Option<ProxyError>,
     send: impl FnOnce(Outbound) -> Answered,
 ) -> Response<AnswerBody> {
@@ -136,21 +152,31 @@ async fn predict(
     }
     if recording.passage.snapshot.routes_by_model
         && recording.call.states_model_in_body()
-        && let Err(error) = read_ahead(&recording, &input).await
+        && let Err(error) = read_ahead(&recording, &asked.input).await
     {
         return refuse::prediction(recording, error).await;
     }
-    recording.resolve(&parts.headers);
-    recording.passage.complete(&mut parts, Some(&recording.id_value));
-    let answered = match outbound(&recording.passage, parts, input) {
+    recording.resolve(&asked.parts.headers);
+    recording.passage.complete(&mut asked.parts, Some(&recording.id_value));
+    let answered = match outbound(&recording.passage, asked) {
         Some(outbound) => send(outbound).await,
         None => Err(ProxyError::Unreachable),
     };
     match answered {
         Err(error) => refuse::prediction(recording, error).await,
-        Ok(Answer { parts, source, permit }) => {
+        Ok(Answer { mut parts, follows, permit }) => {
             recording.note_head(&parts);
-            answer(recording, parts, source, permit).await
+            match follows {
+                Follows::Body(source) => answer(recording, parts, source, permit).await,
+                Follows::Tunnel { far, deadline, .. } => {
+                    recording.note_switch();
+                    let recording = match begin(recording, &mut parts).await {
+                        Ok(recording) => recording,
+                        Err(refused) => return refused,
+                    };
+                    switch(parts, Tunnel { far, account: Account::Recorded(recording), permit, deadline })
+                }
+            }
         }
     }
 }
@@ -171,20 +197,24 @@ async fn read_ahead(recording: &Recording, input: &SharedInput) -> Result<(), Pr
     .await
 }
 
-fn outbound(passage: &Passage, parts: request::Parts, input: SharedInput) -> Option<Outbound> {
+fn outbound(passage: &Passage, asked: Asked) -> Option<Outbound> {
+    let Asked { parts, input, offer } = asked;
     let asked = if passage.grpc { parts.headers.get("grpc-timeout").and_then(grpc::parse_timeout) } else { None };
     let total = passage.snapshot.deadlines.total;
     let patience = match (asked, total) {
         (Some(asked), Some(total)) => Some(asked.min(total)),
         (asked, total) => asked.or(total),
     };
+    let deadline_is_the_callers = asked.is_some_and(|asked| total.is_none_or(|total| asked < total));
     Some(Outbound {
         parts,
         input,
         backend: Arc::clone(passage.backend.as_ref()?),
         snapshot: Arc::clone(&passage.snapshot),
         grpc: passage.grpc,
+        offer,
         deadline: patience.and_then(|patience| passage.began.checked_add(patience)),
+        deadline_is_the_callers,
         meter: Rc::clone(&passage.meter),
         permit: None,
     })
@@ -215,10 +245,13 @@ async fn answer(
         }
         // Its head has not left: the client can still be told.
         Err(Cut::Timeout) => refuse::prediction(recording, ProxyError::Timeout).await,
-        Err(_) => match recording.input_error() {
-            Some(error) => refuse::prediction(recording, error.into()).await,
-            None => refuse::prediction_as(recording, ProxyError::BrokenOff, Outcome::UpstreamAbort).await,
-        },
+        Err(_) => {
+            if let Some(error) = recording.input_error() {
+                return refuse::prediction(recording, error.into()).await;
+            }
+            recording.passage.note_break();
+            refuse::prediction_as(recording, ProxyError::BrokenOff, Outcome::UpstreamAbort).await
+        }
     }
 }
 
@@ -270,7 +303,7 @@ async fn held(
     }
     if let Some(trailers) = &mut trailers {
         super::headers::clean_trailers(trailers);
-        recording.passage.note_trailers(trailers);
+        recording.passage.note_end(trailers);
     }
     recording.observe(true);
     recording.decision = recording.model.as_ref().and_then(|model| {
@@ -302,13 +335,34 @@ async fn stream(
     remaining: Option<u64>,
     permit: Option<Permit>,
 ) -> Response<AnswerBody> {
+    let recording = match begin(recording, &mut parts).await {
+        Ok(recording) => recording,
+        Err(refused) => return refused,
+    };
+    let recorded = Recorded::new(recording, source, ahead, remaining, permit);
+    Response::from_parts(parts, AnswerBody::recorded(recorded))
+}
+
+/// Makes the `begin` as durable as the mode promises, and stamps the head that may leave then; the refusal where it
+/// cannot be.
+async fn begin(recording: Box<Recording>, parts: &mut response::Parts) -> Result<Box<Recording>, Response<AnswerBody>> {
     if let Some(begun) = recording.begin_entry()
         && begun.await.is_err()
         && recording.passage.worker.shared.recorder.on_failure() == OnFailure::Reject
     {
-        return refuse::prediction(recording, ProxyError::Unrecorded(Refusal::Failing)).await;
+        return Err(refuse::prediction(recording, ProxyError::Unrecorded(Refusal::Failing)).await);
     }
     stamp(&mut parts.headers, &recording.id_value, recording.model.as_deref(), recording.version_known);
-    let recorded = Recorded::new(recording, source, ahead, remaining, permit);
-    Response::from_parts(parts, AnswerBody::recorded(recorded))
+    Ok(recording)
+}
+
+/// Leaves a tunnel to the client's connection, which runs it once this 101 has been sent.
+fn switch(parts: response::Parts, mut tunnel: Tunnel) -> Response<AnswerBody> {
+    let exchange = tunnel.account.passage().exchange.again();
+    let conn = Rc::clone(exchange.conn());
+    conn.leave(tunnel);
+    Response::from_parts(
+        parts,
+        AnswerBody::held(Held { chunks: VecDeque::new(), trailers: None, permit: None, exchange }),
+    )
 }

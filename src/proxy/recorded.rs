@@ -106,7 +106,7 @@ impl Recorded {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     super::headers::clean_trailers(trailers);
-                    self.recording.passage.note_trailers(trailers);
+                    self.recording.passage.note_end(trailers);
                     self.end_with(Some(frame));
                     return None;
                 }
@@ -140,6 +140,9 @@ impl Recorded {
             (_, None) => (Outcome::UpstreamAbort, "upstream_abort"),
         };
         self.recording.passage.note_error(label);
+        if outcome == Outcome::UpstreamAbort {
+            self.recording.passage.note_break();
+        }
         drop(self.recording.finish(outcome));
         self.stage = Stage::Over;
     }

@@ -138,6 +138,23 @@ impl Recording {
         }
     }
 
+    /// Prepares to account for the tunnel that follows the head.
+    pub(super) fn note_switch(&mut self) {
+        self.output = Some(BodyDigest::new(false, Reader::off()));
+    }
+
+    /// The model server took these bytes of a tunnel.
+    pub(super) fn took(&mut self, bytes: &[u8]) {
+        self.input.borrow_mut().take(bytes);
+    }
+
+    /// The client took these bytes of a tunnel.
+    pub(super) fn gave(&mut self, bytes: &[u8]) {
+        if let Some(output) = &mut self.output {
+            output.feed_rest(bytes);
+        }
+    }
+
     /// Compares the declared version with the answer's own word; corrects a held answer's stamp.
     pub(super) fn observe(&mut self, held: bool) {
         let (Some(backend), Some(declared)) = (self.passage.backend.clone(), self.model.clone()) else { return };

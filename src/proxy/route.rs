@@ -30,7 +30,6 @@ pub struct Observed<'a> {
 }
 
 /// Chooses a backend: among those that serve the wanted model, else among all; the healthy ones by weight.
-///
 pub(super) fn backend<'a>(
     snapshot: &'a Snapshot,
     wanted: Wanted<'_>,
@@ -43,7 +42,11 @@ pub(super) fn backend<'a>(
     let serves = |backend: &Arc<Backend>| wanted.model.is_some() && find(backend, wanted).is_some();
     let any_serves = snapshot.backends.iter().any(serves);
     let fits = |backend: &Arc<Backend>| !any_serves || serves(backend);
-    let healthy = |backend: &Arc<Backend>| fits(backend) && backend.health.is_in(now);
+    let ready = |backend: &Arc<Backend>| {
+        let health = &backend.health;
+        health.is_ready_for_all() || find(backend, wanted).is_none_or(|model| health.is_ready_for(model.place))
+    };
+    let healthy = |backend: &Arc<Backend>| backend.health.is_in(now) && fits(backend) && ready(backend);
     // Where none is healthy, any that fits is better than none: its health may be yesterday's.
     choose(&snapshot.backends, healthy, deal).or_else(|| choose(&snapshot.backends, fits, deal))
 }

@@ -4,13 +4,14 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use prometheus::{Histogram, IntCounter};
 
 use super::config::{Config, OnMismatch};
+use super::health::{Health, HealthCheckConfig, Kept};
 use super::route::Observed;
 use super::sticky::Sticky;
 use super::tls::{self, BackendTlsConfig, TlsError};
@@ -54,6 +55,8 @@ pub struct Snapshot {
     pub tls_files: [u8; 32],
     /// Metrics of predictions that no configured model fits.
     pub unresolved: ModelMetrics,
+    /// Held while a backend is left out for its share of failed calls, so that no two go where one may.
+    ejecting: Mutex<()>,
 }
 
 /// `proxy.timeouts` with zeros taken as "none".
@@ -94,6 +97,8 @@ pub struct Backend {
     pub models: Vec<Arc<Model>>,
     /// Whether it takes calls.
     pub health: Health,
+    /// How it is asked whether it can.
+    pub check: Option<HealthCheckConfig>,
     /// `upstream_duration_seconds` for it.
     pub upstream_duration: Histogram,
 }
@@ -113,6 +118,8 @@ pub struct Model {
     pub served_labels: Vec<String>,
     /// Whether calls that name no model are its.
     pub is_default: bool,
+    /// Its place among the backend's models.
+    pub place: usize,
     /// JSON pointer to the decision in a held answer.
     pub decision: Option<String>,
     /// Its metrics.
@@ -179,7 +186,40 @@ impl Snapshot {
             retry_after: config.retry_after.0,
             deadlines: Deadlines::new(config),
             unresolved: ModelMetrics::new(metrics, OTHER, OTHER, OTHER, OTHER),
+            ejecting: Mutex::default(),
         })
+    }
+
+    /// Goes on with what is known of those model servers that stay: of the same name and address. To be called before the
+    /// snapshot comes into force.
+    pub fn keep_health(&mut self, before: &Self) {
+        for backend in self.backends.iter_mut().filter_map(Arc::get_mut) {
+            let same = |other: &&Arc<Backend>| {
+                other.name == backend.name
+                    && other.http.is_at(&backend.http)
+                    && other.grpc.is_at(&backend.grpc)
+                    && other.protocol == backend.protocol
+            };
+            if let Some(before) = before.backends.iter().find(same) {
+                let kept = match (before.check.is_some(), backend.check.is_some()) {
+                    (true, false) => Kept::Calls,
+                    (true, true) if before.served() != backend.served() => Kept::Verdict,
+                    _ => Kept::All,
+                };
+                backend.health.adopt(&before.health, kept);
+            }
+        }
+    }
+
+    /// Whether any call may still go to an address.
+    pub(super) fn leads_to(&self, address: &Address) -> bool {
+        let mut backends = self.backends.iter().filter(|backend| backend.weight() > 0);
+        backends.any(|backend| backend.http == *address || backend.grpc == *address)
+    }
+
+    /// One ejection for a share of failed calls at a time.
+    pub(super) fn ejecting(&self) -> MutexGuard<'_, ()> {
+        self.ejecting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -223,7 +263,8 @@ impl Backend {
         let grpc = config.grpc_url.as_deref().map_or_else(|| Ok(http.clone()), address)?;
         let models = config.models.iter().zip(identities);
         let models = models
-            .map(|(model, identity)| Model::new(model, identity, &config.name, metrics).map(Arc::new))
+            .enumerate()
+            .map(|(place, (model, identity))| Model::new(place, model, identity, &config.name, metrics).map(Arc::new))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             name: config.name.clone(),
@@ -232,7 +273,8 @@ impl Backend {
             protocol: config.protocol,
             weight: AtomicU32::new(config.weight),
             models,
-            health: Health::new(config.health.failures, config.health.eject.0),
+            health: Health::new(&config.health),
+            check: config.health_check.clone(),
             upstream_duration: metrics.upstream_duration.with_label_values(&[&config.name]),
         })
     }
@@ -242,6 +284,34 @@ impl Backend {
     /// Its share among the backends that fit.
     pub fn weight(&self) -> u32 {
         self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Whether calls for some model could go to either; one without models takes any.
+    pub(super) fn serves_as(&self, other: &Self) -> bool {
+        let serves = |name: &str| self.models.iter().any(|model| model.served_name == name);
+        self.models.is_empty() || other.models.is_empty() || other.models.iter().any(|model| serves(&model.served_name))
+    }
+
+    /// Whether checks of it would be the same: of the same place, in the same way, for the same models, into the same
+    /// memory.
+    pub fn is_asked_like(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.http == other.http
+            && self.grpc == other.grpc
+            && self.protocol == other.protocol
+            && self.check == other.check
+            && self.served() == other.served()
+            && self.health.is_one_with(&other.health)
+    }
+
+    /// Its models, in its own words.
+    fn served(&self) -> Vec<(&str, Option<&str>)> {
+        self.models.iter().map(|model| (model.served_name.as_str(), model.served_version.as_deref())).collect()
+    }
+
+    /// Whether it takes calls, for one of its models at least.
+    pub fn is_in(&self, now: Instant) -> bool {
+        self.health.is_in(now) && self.health.is_ready_for_any(self.models.len())
     }
 
     /// Gives it another share, from the next call on.
@@ -268,6 +338,7 @@ fn address(
 
 impl Model {
     fn new(
+        place: usize,
         config: &super::ModelConfig,
         identity: &Arc<Identity>,
         backend: &str,
@@ -288,6 +359,7 @@ impl Model {
             served_version: config.served_version().map(str::to_owned),
             served_labels: config.served_labels().to_vec(),
             is_default: config.default,
+            place,
             decision: config.decision.clone(),
             // An unknown dataset is an empty label, which in Prometheus is the same as none.
             metrics: ModelMetrics::new(metrics, &identity.model, &identity.version, dataset.unwrap_or(""), backend),
@@ -331,72 +403,9 @@ impl ModelMetrics {
     }
 }
 
-/// Passive health: what the calls themselves tell.
-#[derive(Debug)]
-pub struct Health {
-    failures_max: u32,
-    eject: Duration,
-    failures: AtomicU32,
-    /// Milliseconds after `epoch` until which it is left out; 0 for never.
-    out_until: AtomicU64,
-    epoch: Instant,
-}
-
-impl Health {
-    fn new(failures_max: u32, eject: Duration) -> Self {
-        Self { failures_max, eject, failures: AtomicU32::new(0), out_until: AtomicU64::new(0), epoch: Instant::now() }
-    }
-
-    /// Whether it takes calls.
-    pub fn is_in(&self, now: Instant) -> bool {
-        let until = self.out_until.load(Ordering::Relaxed);
-        until == 0 || self.since_epoch(now) >= until
-    }
-
-    /// An answer's head came.
-    pub fn succeeded(&self) {
-        if self.failures.load(Ordering::Relaxed) != 0 {
-            self.failures.store(0, Ordering::Relaxed);
-            self.out_until.store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// No answer's head came, through the server's fault. True where this one puts it out.
-    pub fn failed(&self, now: Instant) -> bool {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.failures_max == 0 || failures < self.failures_max {
-            return false;
-        }
-        let was_in = self.is_in(now);
-        let eject = u64::try_from(self.eject.as_millis()).unwrap_or(u64::MAX);
-        self.out_until.store(self.since_epoch(now).saturating_add(eject).max(1), Ordering::Relaxed);
-        was_in
-    }
-
-    fn since_epoch(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn failures_in_a_row_put_a_backend_out_for_a_while() {
-        let health = Health::new(2, Duration::from_secs(10));
-        let now = Instant::now();
-        assert!(!health.failed(now));
-        health.succeeded();
-        assert!(!health.failed(now));
-        assert!(health.is_in(now));
-        assert!(health.failed(now), "the second in a row");
-        assert!(!health.is_in(now));
-        assert!(health.is_in(now + Duration::from_secs(11)));
-        assert!(health.failed(now + Duration::from_secs(11)), "still failing: out again at once");
-        health.succeeded();
-        assert!(health.is_in(now));
-    }
 
     #[test]
     fn addresses_are_read() {

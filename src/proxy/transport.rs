@@ -25,6 +25,23 @@ impl Transport {
             Self::Tls(stream) => stream.get_ref().0,
         }
     }
+
+    /// Makes a reset of its close: what was sent is not to be taken for whole.
+    pub(super) fn break_off(&self) {
+        // One that is gone needs none.
+        let _ = self.tcp().set_zero_linger();
+    }
+
+    /// The protocol that the TLS handshake agreed on (ALPN).
+    pub(super) fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => match &**stream {
+                TlsStream::Client(stream) => stream.get_ref().1.alpn_protocol(),
+                TlsStream::Server(stream) => stream.get_ref().1.alpn_protocol(),
+            },
+        }
+    }
 }
 
 impl AsyncRead for Transport {

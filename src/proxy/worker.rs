@@ -62,9 +62,9 @@ impl Worker {
         self.rng.borrow_mut().random()
     }
 
-    /// Closes connections that have rested for too long.
+    /// Closes connections that have rested for too long, or to where no call goes any more.
     pub(super) fn sweep(&self, now: Instant) {
-        let idle = self.shared.snapshot.load().deadlines.upstream_idle;
-        self.pools.sweep(now, idle);
+        let snapshot = self.shared.snapshot.load();
+        self.pools.sweep(now, snapshot.deadlines.upstream_idle, |address| snapshot.leads_to(address));
     }
 }

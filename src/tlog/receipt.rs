@@ -49,8 +49,8 @@ impl Receipt {
             return None;
         }
         let origin = signer.verifier().name().to_owned();
-        let signed = signer.sign(&text(&origin, &leaf, time), time)?;
-        Some(Self { origin, leaf, time, id: signed.id, signature: signed.bytes })
+        let made = signer.sign(&text(&origin, &leaf, time), time)?;
+        Some(Self { origin, leaf, time, id: made.id, signature: made.bytes })
     }
 
     /// Checks that the log of one of these keys made the promise.

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::support::ledger::{Entry, Ledger, sha256};
-use super::support::message::{CHAT, INFER, LAST_CHUNK, OUTPUT, chunk, ok, post, streaming};
+use super::support::message::{CHAT, INFER, LAST_CHUNK, OUTPUT, chunk, get, head, ok, post, streaming};
 use super::support::model_server::ModelServer;
 use super::support::touchmark::Folder;
-use super::support::wire::Wire;
+use super::support::wire::{Ended, Wire};
 use super::support::{eventually, soon};
 
 /// Clients that send at once.
@@ -207,6 +207,40 @@ async fn an_orderly_stop_keeps_everything_in_every_mode_and_says_so() {
         by_id(&entries, "prediction")[id.as_str()].ended("complete", 200);
         assert!(starts(&entries).iter().all(|start| start.0["detail"]["unclean"] == false), "{durability}");
         assert_eq!(entries.iter().filter(|entry| entry.text("/event") == Some("stop")).count(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_killed_process_leaves_its_tunnels_interrupted() {
+    let (model, folder) = (ModelServer::listen().await, Folder::new());
+    let pattern = ["env", "TOUCHMARK_PROXY__PATTERNS__0__PATH=/stream/{model}"];
+    let process = Process::start(&folder, model.address(), "write", &pattern).await;
+    let (mut ids, mut open) = (Vec::new(), Vec::new());
+    let upgrade = [("connection", "upgrade"), ("upgrade", "demo")];
+    for _ in 0..3 {
+        let mut client = Wire::connect(process.address).await;
+        client.send(get("/stream/fraud", &upgrade)).await;
+        let mut upstream = model.accept().await;
+        upstream.request().await;
+        upstream.send(head("HTTP/1.1 101 Switching Protocols", &upgrade)).await;
+        ids.push(client.head().await.one("x-lineage-trace-id").to_owned());
+        client.send("?").await;
+        upstream.until("?").await;
+        open.push((client, upstream));
+    }
+    // One has ended in order before.
+    let (mut client, upstream) = open.remove(0);
+    drop(upstream);
+    assert_eq!(client.read_to_end().await.1, Ended::Fin);
+    process.kill();
+    Process::start(&folder, model.address(), "write", &[]).await.stop().await;
+    let entries = Ledger::at(folder.path().to_owned()).entries();
+    let (predictions, begins) = (by_id(&entries, "prediction"), by_id(&entries, "begin"));
+    assert_eq!((predictions.len(), begins.len()), (3, 3));
+    predictions[ids[0].as_str()].ended("complete", 101).took("?").gave("");
+    for id in &ids[1..] {
+        assert_eq!(predictions[id.as_str()].text("/outcome"), Some("interrupted"));
+        assert_eq!(begins[id.as_str()].text("/route"), Some("/stream/{model}"));
     }
 }
 

@@ -12,10 +12,16 @@ mod crash;
 mod demo;
 /// HTTP/2 requests become HTTP/1.1 ones, and nothing is smuggled in.
 mod downgrade;
+/// A backend that goes.
+mod draining;
+/// A backend that fails.
+mod ejection;
 /// What a gateway adds, and what it must not pass on.
 mod gateway;
 /// gRPC as gRPC.
 mod grpc;
+/// A backend that is asked.
+mod health;
 /// HTTP/1.1, either way.
 mod http1;
 /// HTTP/2 by prior knowledge, and its abuses.
@@ -52,5 +58,7 @@ mod tlog;
 mod tls;
 /// Weights, moved and kept.
 mod traffic;
+/// WebSocket and other switches of protocol.
+mod upgrades;
 /// The witness: what it cosigns, and what it never does.
 mod witness;

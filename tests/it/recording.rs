@@ -1,7 +1,5 @@
 //! The ledger behind the data path: every durability, every failure, every restart; nothing lost in silence.
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -11,6 +9,7 @@ use touchmark::ledger::Durability;
 use touchmark::telemetry::Metrics;
 use touchmark::units::{Period, Size};
 
+use crate::support::disk::{MANY, Mounted, almost_full, call_until_refused, remount};
 use crate::support::eventually;
 use crate::support::ledger::{Entry, Ledger, sha256, sum};
 use crate::support::message::{CHAT, INFER, INPUT, LAST_CHUNK, OUTPUT, chunk, infer, ok, post, streaming};
@@ -241,37 +240,6 @@ async fn what_a_crash_leaves_is_recovered_and_said() {
     touchmark.predictions(2).await;
 }
 
-/// A file system of a given size, made for a test and gone with it.
-#[derive(Debug)]
-struct Mounted(Arc<Folder>);
-
-impl Mounted {
-    /// Where this user may not mount, says so and gives nothing.
-    fn tmpfs(options: &str) -> Option<Self> {
-        let folder = Arc::new(Folder::new());
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder.path()).output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self(folder)),
-            other => {
-                skipped(&format!("no file system can be mounted here: {other:?}"));
-                None
-            }
-        }
-    }
-}
-
-/// Says why a test proves nothing here.
-#[expect(clippy::print_stdout, reason = "a test that is passed over must say so")]
-fn skipped(why: &str) {
-    println!("skipped: {why}");
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[tokio::test]
 async fn a_read_only_directory_stops_the_start() {
     let Some(mounted) = Mounted::tmpfs("size=4m,ro") else { return };
@@ -287,29 +255,6 @@ async fn a_full_disk_stops_the_start() {
     let error = refused(Setup::from(Setup::new(&model).config, Arc::clone(&mounted.0)));
     assert!(error.contains("free some space"), "{error}");
 }
-
-/// Room for the first segment and not for the second.
-fn almost_full(model: &ModelServer, disk: &Mounted, on_failure: OnFailure) -> Touchmark {
-    let mut config = Setup::new(model).config;
-    config.ledger.segment_size = Size(1 << 20);
-    config.ledger.on_failure = on_failure;
-    Setup::from(config, Arc::clone(&disk.0)).start()
-}
-
-/// Calls until one is refused by status 503, or so many have been served.
-async fn call_until_refused(touchmark: &Touchmark, calls: usize) -> Option<usize> {
-    let mut client = touchmark.connect().await;
-    for call in 0..calls {
-        client.send(post(INFER, INPUT)).await;
-        if client.answer().await.head.status() == 503 {
-            return Some(call);
-        }
-    }
-    None
-}
-
-/// More than a segment of the least size holds.
-const MANY: usize = 4_000;
 
 #[tokio::test]
 async fn a_disk_that_fills_up_refuses_and_recovers() {
@@ -405,11 +350,6 @@ async fn a_disk_that_fills_up_passes_by_policy() {
     remount(disk.0.path(), "size=8m");
     covered(&touchmark, Some("passed"), passed).await;
     drop(touchmark);
-}
-
-fn remount(path: &Path, options: &str) {
-    let status = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(path).status().unwrap();
-    assert!(status.success());
 }
 
 #[tokio::test]

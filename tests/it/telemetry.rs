@@ -1,7 +1,7 @@
 //! What on-call sees: spans at a collector, metrics at a scrape, and neither in anybody's way.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -9,9 +9,10 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message as _;
 use touchmark::telemetry::{Protocol, SamplerKind};
+use touchmark::units::Period;
 
 use crate::support::ledger::{hex, sum};
-use crate::support::message::{CHAT, HEALTH, INFER, INPUT, OUTPUT, get, infer, message, ok, post, post_with};
+use crate::support::message::{CHAT, HEALTH, INFER, INPUT, OUTPUT, get, head, infer, message, ok, post, post_with};
 use crate::support::model_server::ModelServer;
 use crate::support::touchmark::{Setup, Touchmark};
 
@@ -89,6 +90,54 @@ async fn a_predictions_span_names_the_model_version() {
     let told = model.request().head.one("traceparent").to_owned();
     assert_eq!(told.split('-').nth(2), Some(hex(&client.span_id).as_str()), "the model server goes on below us");
     assert!(told.ends_with("-01"), "sampled: {told}");
+}
+
+/// Bytes pass for as long as this at least.
+const TUNNEL: Duration = Duration::from_millis(50);
+
+#[tokio::test]
+async fn a_tunnels_span_lasts_as_long_as_it_does() {
+    for (path, cut) in [("/events", false), ("/events", true), ("/stream/fraud", false), ("/stream/fraud", true)] {
+        let (model, collector) = (ModelServer::listen().await, collector().await);
+        let mut touchmark = traced(&model, &collector)
+            .with(|config| {
+                let pattern = serde_json::json!({"path": "/stream/{model}"});
+                config.proxy.patterns.push(serde_json::from_value(pattern).unwrap());
+                // One that passes ends with the client's end, a moment after the server's.
+                config.shutdown.grace = Period::secs(30);
+            })
+            .start();
+        let mut client = touchmark.connect().await;
+        client.send(get(path, &[("connection", "upgrade"), ("upgrade", "demo")])).await;
+        let mut upstream = model.accept().await;
+        upstream.request().await;
+        let fields = [("connection", "upgrade"), ("upgrade", "demo")];
+        upstream.send(head("HTTP/1.1 101 Switching Protocols", &fields)).await;
+        assert_eq!(client.head().await.status(), 101);
+        tokio::time::sleep(TUNNEL).await;
+        if cut {
+            upstream.reset();
+        } else {
+            drop(upstream);
+        }
+        client.read_to_end().await;
+        drop(client);
+        touchmark.stop().await;
+        let spans = spans(&collector);
+        assert_eq!(spans.len(), 2, "{spans:?}");
+        for span in &spans {
+            let lasted = Duration::from_nanos(span.end_time_unix_nano - span.start_time_unix_nano);
+            assert!(lasted >= TUNNEL, "{path}: {lasted:?}");
+            assert_eq!(attributes(span).get("http.response.status_code").map(String::as_str), Some("101"));
+        }
+        let server = spans.iter().find(|span| span.kind() == SpanKind::Server).unwrap();
+        let said = attributes(server);
+        let outcome = if cut { "upstream_abort" } else { "complete" };
+        assert_eq!(said.get("error.type").map(String::as_str), cut.then_some("upstream_abort"), "{path}");
+        let recorded = path != "/events";
+        assert_eq!(said.get("touchmark.outcome").map(String::as_str), recorded.then_some(outcome), "{path}");
+        assert_eq!(said.get("http.route").map(String::as_str), recorded.then_some("/stream/{model}"));
+    }
 }
 
 #[tokio::test]

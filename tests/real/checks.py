@@ -29,13 +29,32 @@ def same(what, direct, through):
 
 def post(address, path, body, headers=None):
     """One request on a connection of its own: the answer, and its body as it came."""
+    return call("POST", address, path, body, headers)
+
+
+def get(address, path, headers=None):
+    return call("GET", address, path, None, headers)
+
+
+def call(method, address, path, body, headers):
     host, port = address.split(":")
     connection = HTTPConnection(host, int(port), timeout=30)
-    connection.request("POST", path, body, headers or {})
+    connection.request(method, path, body, headers or {})
     answer = connection.getresponse()
     data = answer.read()
     connection.close()
     return answer, data
+
+
+def both(what, server, touchmark, path, body, headers=None):
+    """One call directly and through Touchmark: the same status, body and own fields; gives the latter."""
+    before, direct = post(server.http, path, body, headers)
+    answer, through = post(touchmark.listen, path, body, headers)
+    own = ("content-type", "content-encoding", "inference-header-content-length")
+    seen = [(one.status, data, *map(one.getheader, own)) for one, data in ((before, direct), (answer, through))]
+    same(what, *seen)
+    check(f"{what}: answered", answer.status == 200, through)
+    return answer, through
 
 
 def refused(what, server, touchmark, path, body, status):

@@ -20,6 +20,9 @@ FOLLOW = 5
 STEP = 0.1
 # Where the servers' programs are, and what they serve.
 PROGRAMS, HERE = Path(sys.executable).parent, Path(__file__).parent
+# Where those are that run on Debian's own Python, and their packages.
+DEBIAN = Path(os.environ["DEBIAN_VENV"]).resolve() / "bin"
+SITE = DEBIAN.parent / "lib" / "python3.11" / "site-packages"
 
 
 def free_ports(count):
@@ -72,6 +75,11 @@ class Process:
                 self.process.wait()
         self.end_children()
         return self.process.returncode
+
+    def kill(self):
+        """Ends it at once with its children, as a crash would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def end_children(self):
         deadline = time.monotonic() + FOLLOW

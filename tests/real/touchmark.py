@@ -9,21 +9,22 @@ from servers import Process, answers
 
 
 class Touchmark(Process):
-    """`touchmark serve` before one backend; `proxy` adds to that section of the configuration."""
+    """`touchmark serve` before one backend; `proxy` adds to that section of the configuration, `traces` to that one."""
 
-    def __init__(self, binary, folder, backend, proxy=None, name="touchmark"):
+    def __init__(self, binary, folder, backend, proxy=None, name="touchmark", traces=None, env=None):
         self.binary, self.data = binary, folder / name
         config = {
             "deployment": {"name": "real"},
             "proxy": {"listen": "127.0.0.1:0", **(proxy or {})},
             "admin": {"listen": "127.0.0.1:0"},
             "ledger": {"dir": str(self.data)},
+            "telemetry": {"traces": traces or {}},
             "backends": [backend],
         }
         # JSON is YAML.
         path = folder / f"{name}.yaml"
         path.write_text(json.dumps(config, indent=2))
-        super().__init__(name, folder, [binary, "serve", "--config", path])
+        super().__init__(name, folder, [binary, "serve", "--config", path], env)
 
     def wait_until_ready(self):
         said = self.data / "serve.json"

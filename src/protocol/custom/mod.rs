@@ -20,7 +20,8 @@ use template::{Capture, Segment, segments};
 /// The most patterns; each costs a comparison on every request that none before it fits.
 const PATTERNS_MAX: usize = 256;
 
-/// A pattern as the configuration gives it. Only `POST`s fit.
+/// A pattern as the configuration gives it. `POST`s fit, and requests for another protocol (`Upgrade`), whatever their
+/// method.
 ///
 /// A place in a body is, for JSON, a member's name (`model`) or an RFC 6901 pointer of one or two tokens
 /// (`/response/model`); for gRPC it is the number of a string field.

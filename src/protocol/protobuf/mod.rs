@@ -4,6 +4,8 @@
 //! Source: the protobuf encoding guide. Nothing is validated beyond what skipping needs; a message that cannot be
 //! skipped through ends the search.
 
+pub(super) mod whole;
+
 use super::found::{Found, Slot, Text};
 
 /// A varint's bytes at most.

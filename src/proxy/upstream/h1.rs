@@ -32,6 +32,15 @@ pub(in crate::proxy) struct H1 {
     pub(super) idle_since: Instant,
 }
 
+/// A connection that HTTP has been left on.
+#[derive(Debug)]
+pub(in crate::proxy) struct Switched {
+    /// Its bytes from here on.
+    pub io: TokioIo<Transport>,
+    /// What came right behind the 101.
+    pub ahead: Bytes,
+}
+
 impl std::fmt::Debug for H1 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("H1").field("closed", &self.closed).finish_non_exhaustive()
@@ -89,6 +98,30 @@ impl H1 {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Ready once the connection has come to the end of HTTP: after a 101, when the whole request has been sent.
+    pub(in crate::proxy) fn poll_closed(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.waker.enter(cx.waker());
+        let task = self.task.clone();
+        let mut inner = Context::from_waker(&task);
+        loop {
+            self.turn(&mut inner);
+            if self.closed {
+                self.waker.pause();
+                return Poll::Ready(());
+            }
+            if !self.waker.again() {
+                self.waker.leave();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// What is left of the connection after a 101.
+    pub(in crate::proxy) fn into_switched(self) -> Switched {
+        let parts = self.conn.into_parts();
+        Switched { io: parts.io, ahead: parts.read_buf }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) {

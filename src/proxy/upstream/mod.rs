@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 pub(super) use alarm::Alarm;
 pub(super) use h2::Stream;
 
-pub(super) use h1::H1;
+pub(super) use h1::{H1, Switched};
 use h2::H2;
 
 use super::tls::UpstreamTls;
@@ -44,6 +44,28 @@ pub struct Address {
 }
 
 impl Address {
+    /// Whether it is the same place, reached as securely, whatever certificates are in force.
+    pub fn is_at(&self, other: &Self) -> bool {
+        self.host == other.host && self.port == other.port && self.tls.is_some() == other.tls.is_some()
+    }
+
+    /// A new connection, with its TLS handshake.
+    pub(super) async fn dial(&self, over_http2: bool) -> io::Result<Transport> {
+        let socket = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        socket.set_nodelay(true)?;
+        match &self.tls {
+            None => Ok(Transport::Plain(socket)),
+            Some(tls) => tls.connect(socket, over_http2).await,
+        }
+    }
+
+    /// As a URL.
+    pub fn url(&self) -> String {
+        let Self { host, port, .. } = self;
+        let brackets = if host.contains(':') { ("[", "]") } else { ("", "") };
+        format!("{}://{}{host}{}:{port}", self.scheme(), brackets.0, brackets.1)
+    }
+
     /// The scheme of its URLs.
     pub fn scheme(&self) -> Scheme {
         if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
@@ -83,9 +105,11 @@ impl Pools {
         pool
     }
 
-    /// Closes what has rested for too long, and forgets addresses without connections that nobody holds.
-    pub(super) fn sweep(&self, now: Instant, idle: Duration) {
+    /// Closes what has rested for too long, or at all where no call leads any more, and forgets addresses without
+    /// connections that nobody holds. What carries a call is left to end it.
+    pub(super) fn sweep(&self, now: Instant, idle: Duration, leads_to: impl Fn(&Address) -> bool) {
         self.0.borrow_mut().retain(|pool| {
+            let idle = if leads_to(&pool.address) { idle } else { Duration::ZERO };
             pool.resting.borrow_mut().retain_mut(|conn| now.duration_since(conn.idle_since) < idle && conn.is_usable());
             pool.shared.borrow_mut().retain(|conn| conn.is_worth_keeping(now, idle));
             Rc::strong_count(pool) > 1 || !pool.resting.borrow().is_empty() || !pool.shared.borrow().is_empty()
@@ -106,7 +130,7 @@ impl Pool {
 
     /// A new HTTP/1.1 connection.
     pub(super) async fn connect(&self, patience: Duration, now: Instant) -> io::Result<Box<H1>> {
-        let transport = tokio::time::timeout(patience, self.dial(false)).await??;
+        let transport = tokio::time::timeout(patience, self.address.dial(false)).await??;
         H1::handshake(transport, now).await.map_err(io::Error::other)
     }
 
@@ -131,7 +155,7 @@ impl Pool {
         if let Some(place) = self.place() {
             return Ok(place);
         }
-        let conn = H2::handshake(self.dial(true).await?, now).await.map_err(io::Error::other)?;
+        let conn = H2::handshake(self.address.dial(true).await?, now).await.map_err(io::Error::other)?;
         let place = conn.open();
         self.shared.borrow_mut().push(conn);
         place.ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
@@ -139,15 +163,6 @@ impl Pool {
 
     fn place(&self) -> Option<(hyper::client::conn::http2::SendRequest<super::input::InputBody>, Stream)> {
         self.shared.borrow().iter().find_map(H2::open)
-    }
-
-    async fn dial(&self, over_http2: bool) -> io::Result<Transport> {
-        let socket = TcpStream::connect((self.address.host.as_str(), self.address.port)).await?;
-        socket.set_nodelay(true)?;
-        match &self.address.tls {
-            None => Ok(Transport::Plain(socket)),
-            Some(tls) => tls.connect(socket, over_http2).await,
-        }
     }
 
     fn take_back(&self, mut conn: Box<H1>, now: Instant) {

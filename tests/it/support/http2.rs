@@ -162,8 +162,13 @@ pub(crate) struct Call {
 
 impl Http2Server {
     pub(crate) async fn over(socket: TcpStream) -> Self {
+        Self::try_over(socket).await.unwrap()
+    }
+
+    /// The same, where the client may speak something else.
+    pub(crate) async fn try_over(socket: TcpStream) -> Result<Self, h2::Error> {
         socket.set_nodelay(true).unwrap();
-        let mut connection = soon("a handshake", h2::server::handshake(socket)).await.unwrap();
+        let mut connection = soon("a handshake", h2::server::handshake(socket)).await?;
         let (sender, calls) = mpsc::channel(WAITING_MAX);
         let connection = tokio::spawn(async move {
             while let Some(Ok((request, answer))) = connection.accept().await {
@@ -171,12 +176,17 @@ impl Http2Server {
                 let _ = sender.try_send(Call { head, body, answer });
             }
         });
-        Self { calls, connection }
+        Ok(Self { calls, connection })
     }
 
     /// The next call.
     pub(crate) async fn call(&mut self) -> Call {
         soon("a call to the model server", self.calls.recv()).await.expect("the connection is open")
+    }
+
+    /// The next call; `None` once the connection has ended. For a server that waits for whoever comes.
+    pub(crate) async fn next_call(&mut self) -> Option<Call> {
+        self.calls.recv().await
     }
 
     /// Drops the connection.

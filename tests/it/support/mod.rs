@@ -3,6 +3,8 @@
 //! Nothing here sleeps to let something happen: a test waits for bytes, for the end of a connection, or with
 //! [`eventually`] for a fact. Every wait ends after [`PATIENCE`] with what was seen until then.
 
+pub(crate) mod backends;
+pub(crate) mod disk;
 pub(crate) mod grpc;
 pub(crate) mod http2;
 pub(crate) mod ledger;

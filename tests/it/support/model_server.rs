@@ -83,8 +83,12 @@ impl ModelServer {
 
     /// The next connection, spoken as HTTP/2.
     pub(crate) async fn accept_http2(&self) -> Http2Server {
-        let (socket, _) = soon("a connection to the model server", self.listener.accept()).await.unwrap();
-        Http2Server::over(socket).await
+        Http2Server::over(self.accept_any().await).await
+    }
+
+    /// The next connection, whatever is spoken over it.
+    pub(crate) async fn accept_any(&self) -> TcpStream {
+        soon("a connection to the model server", self.listener.accept()).await.unwrap().0
     }
 
     /// What a serving model server was sent so far.

@@ -60,6 +60,19 @@ impl Wire {
         }
     }
 
+    /// The same connection twice, so that it can be read from and written to at once. It closes with the last of them.
+    pub(crate) fn split(self) -> (Self, Self) {
+        let socket = self.socket.into_std().unwrap();
+        let twin = TcpStream::from_std(socket.try_clone().unwrap()).unwrap();
+        let writing = Self { socket: twin, unread: Vec::new(), patience: self.patience };
+        (Self { socket: TcpStream::from_std(socket).unwrap(), ..self }, writing)
+    }
+
+    /// Whether all of it could be sent within so long, to a peer that is there.
+    pub(crate) async fn sends_within(&mut self, bytes: &[u8], patience: Duration) -> bool {
+        matches!(tokio::time::timeout(patience, self.socket.write_all(bytes)).await, Ok(Ok(())))
+    }
+
     /// Closes the sending half.
     pub(crate) async fn finish(&mut self) {
         // A peer that has reset meanwhile is seen when reading.
@@ -107,7 +120,8 @@ impl Wire {
         }
     }
 
-    async fn exactly(&mut self, bytes: usize) -> Result<Vec<u8>, Ended> {
+    /// Reads so many bytes, or to how the connection ended before.
+    pub(crate) async fn exactly(&mut self, bytes: usize) -> Result<Vec<u8>, Ended> {
         while self.unread.len() < bytes {
             self.fill().await?;
         }
