@@ -5,8 +5,8 @@
 //! witness must never do is forget: its memory is durable before a cosignature leaves, and it starts only with the
 //! whole of it.
 //!
-//! Life of a checkpoint: [`server`] takes the request, [`Request`] reads it, [`Witness`] judges it and signs,
-//! [`memory`] keeps it, and only then the answer leaves. It does not fetch anything from a log, sees no entries, and
+//! Life of a checkpoint: `server` takes the request, [`Request`] reads it, [`Witness`] judges it and signs,
+//! `memory` keeps it, and only then the answer leaves. It does not fetch anything from a log, sees no entries, and
 //! speaks no TLS: what it serves is signed.
 
 mod config;

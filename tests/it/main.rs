@@ -6,6 +6,8 @@
 mod aborts;
 /// The admin listener beside it.
 mod admin;
+/// What leaves the house: cosignatures and receipts.
+mod apart;
 /// Killed at many moments: what was seen is recorded.
 mod crash;
 /// The first thing that anybody runs.

@@ -51,6 +51,10 @@ impl Here {
     pub(crate) fn address(&self) -> SocketAddr {
         self.handle.address()
     }
+
+    pub(crate) fn vkey(&self) -> &VerifierKey {
+        &self.vkey
+    }
 }
 
 async fn call(address: SocketAddr, request: Vec<u8>) -> Message {

@@ -10,6 +10,7 @@ mod find;
 mod hash;
 mod show;
 mod tail;
+mod verify_receipt;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ enum Command {
     Export(export::Args),
     /// Hashes a payload as the ledger does
     Hash(hash::Args),
+    /// Verifies a receipt, and finds the entry that it promises
+    VerifyReceipt(verify_receipt::Args),
 }
 
 /// Where the ledger is.
@@ -71,6 +74,7 @@ pub(super) fn run(args: Args, out: &mut dyn Write) -> Result<Status> {
         Command::Tail(args) => tail::run(&args, out),
         Command::Export(args) => export::run(&args, out),
         Command::Hash(args) => hash::run(&args, out),
+        Command::VerifyReceipt(args) => verify_receipt::run(&args, out),
     }
 }
 
