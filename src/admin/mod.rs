@@ -1,4 +1,4 @@
-//! The admin listener: health, metrics, and the API for people and tools, apart from the data path.
+//! The admin listener: health, metrics, the API for people and tools, and the log's tiles, apart from the data path.
 //!
 //! It has a thread, a runtime and limits of its own, so that neither a scrape slows a prediction nor a flood of
 //! predictions starves a health check. It listens on loopback unless a token is configured. Sockets are bound before
@@ -10,6 +10,7 @@ mod auth;
 mod readiness;
 mod routes;
 mod server;
+mod tiles;
 mod traffic;
 
 #[cfg(test)]

@@ -113,6 +113,7 @@ impl App {
             status,
             auth,
             traffic: Arc::clone(&weights) as _,
+            tiles: Arc::new(ledger.tiles(&config.ledger.dir)),
         };
         let admin = admin::serve(admin_socket, parts)?;
         let data = run::DataDir::announce(&config.ledger.dir, admin.address(), listening, config.proxy.tls.is_some())

@@ -50,9 +50,11 @@ mod signing;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod tiles;
 mod tree;
 mod writer;
 
+pub mod proof;
 pub mod read;
 
 use std::cell::RefCell;
@@ -66,6 +68,7 @@ pub use config::{Config, Durability};
 pub use entry::Kind;
 pub use parse::{Body, Entry, Text};
 pub use signing::KeyFileError;
+pub use tiles::Tiles;
 
 use crate::exchange::{Exchange, OnFailure, Prediction, Recorder, Refusal, Ticket, Unrecorded};
 use crate::ledger::entry::OriginJson;

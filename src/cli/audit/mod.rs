@@ -8,8 +8,11 @@ mod export;
 mod filter;
 mod find;
 mod hash;
+mod key;
+mod prove;
 mod show;
 mod tail;
+mod verify_proof;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -40,6 +43,12 @@ enum Command {
     Export(export::Args),
     /// Hashes a payload as the ledger does
     Hash(hash::Args),
+    /// Proves a prediction, or that the log only grew, to a third party
+    Prove(prove::Args),
+    /// Verifies such a proof, with keys and nothing else
+    VerifyProof(verify_proof::Args),
+    /// Prints the keys that check what the ledger signs
+    Key(key::Args),
 }
 
 /// Where the ledger is.
@@ -54,13 +63,17 @@ struct Data {
 }
 
 impl Data {
-    fn open(&self) -> Result<Reader> {
+    /// The data directory.
+    fn dir(&self) -> Result<PathBuf> {
         let source = self.config.as_ref().map_or_else(Source::default, Source::file);
-        let dir = match &self.data {
-            Some(dir) => dir.clone(),
-            None => source.ledger_dir()?,
-        };
-        Ok(Reader::open(&dir)?)
+        match &self.data {
+            Some(dir) => Ok(dir.clone()),
+            None => Ok(source.ledger_dir()?),
+        }
+    }
+
+    fn open(&self) -> Result<Reader> {
+        Ok(Reader::open(&self.dir()?)?)
     }
 }
 
@@ -71,6 +84,9 @@ pub(super) fn run(args: Args, out: &mut dyn Write) -> Result<Status> {
         Command::Tail(args) => tail::run(&args, out),
         Command::Export(args) => export::run(&args, out),
         Command::Hash(args) => hash::run(&args, out),
+        Command::Prove(args) => prove::run(&args, out),
+        Command::VerifyProof(args) => verify_proof::run(&args, out),
+        Command::Key(args) => key::run(&args, out),
     }
 }
 
