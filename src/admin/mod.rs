@@ -38,7 +38,7 @@ const PORT: u16 = 9091;
 pub struct Config {
     /// The address to listen on. One that is not loopback needs a token.
     pub listen: SocketAddr,
-    /// The bearer token that `/metrics` and `/api` ask for; `/livez` and `/readyz` stay open. Better kept in a file.
+    /// The bearer token that everything but `/livez` and `/readyz` asks for. Better kept in a file.
     pub token: Option<Secret>,
     /// A file that holds the token, such as a mounted Kubernetes Secret. Read once, at the start.
     pub token_file: Option<PathBuf>,

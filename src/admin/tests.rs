@@ -75,7 +75,7 @@ fn start(json: &str) -> Running {
         tiles: Arc::new(ledger.tiles(&folder.0)),
     };
     let handle = serve(bind(&config).unwrap(), parts).unwrap();
-    Running { handle, ledger, folder: folder, metrics, readiness }
+    Running { handle, ledger, folder, metrics, readiness }
 }
 
 /// Status, head and body of an answer.

@@ -12,6 +12,8 @@ mod crash;
 mod demo;
 /// HTTP/2 requests become HTTP/1.1 ones, and nothing is smuggled in.
 mod downgrade;
+/// Proofs for third parties, and tiles for mirrors.
+mod evidence;
 /// What a gateway adds, and what it must not pass on.
 mod gateway;
 /// gRPC as gRPC.

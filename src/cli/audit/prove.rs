@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
     let made = match (args.id, args.consistency.as_slice()) {
         (Some(id), _) => prediction(&reader, id, args.tlog_proof, is_served(&dir)),
         (None, [old, new]) => match (checkpoint(&reader, old)?, checkpoint(&reader, new)?) {
-            (Ok(old), Ok(new)) => consistency(&reader, &old, &new),
+            (Ok(old), Ok(new)) => consistency(&reader, &old, &new, is_served(&dir)),
             (Err(missing), _) | (_, Err(missing)) => {
                 output::note(&missing);
                 return Ok(Status::Negative);
@@ -95,13 +95,7 @@ fn is_served(dir: &Path) -> bool {
 }
 
 fn prediction(reader: &Reader, id: Uuid, bare: bool, served: bool) -> Result<Made, Unproven> {
-    let began = Instant::now();
-    let bundle = loop {
-        match reader.prove_prediction(id) {
-            Err(Unproven::Uncovered(_)) if served && began.elapsed() < PATIENCE => std::thread::sleep(STEP),
-            result => break result?,
-        }
-    };
+    let bundle = patiently(served, || reader.prove_prediction(id))?;
     let proof = bundle.proof.parse::<Proof>().ok();
     let index = proof.as_ref().map_or(0, |proof| proof.index);
     let size = proof.and_then(|proof| Checkpoint::parse(&proof.checkpoint.text).ok()).map_or(0, |head| head.size);
@@ -119,8 +113,21 @@ fn prediction(reader: &Reader, id: Uuid, bare: bool, served: bool) -> Result<Mad
     Ok(Made { text, about, json })
 }
 
-fn consistency(reader: &Reader, old: &Note, new: &Note) -> Result<Made, Unproven> {
-    let extension = reader.prove_extension(old, new)?;
+/// Waits a little for what a running process is about to write: the next checkpoint, or one that it has shown already.
+fn patiently<T>(served: bool, mut prove: impl FnMut() -> Result<T, Unproven>) -> Result<T, Unproven> {
+    let began = Instant::now();
+    loop {
+        match prove() {
+            Err(Unproven::Uncovered(_) | Unproven::Shrunk(..)) if served && began.elapsed() < PATIENCE => {
+                std::thread::sleep(STEP);
+            }
+            result => return result,
+        }
+    }
+}
+
+fn consistency(reader: &Reader, old: &Note, new: &Note, served: bool) -> Result<Made, Unproven> {
+    let extension = patiently(served, || reader.prove_extension(old, new))?;
     let size = |note: &Note| Checkpoint::parse(&note.text).map_or(0, |head| head.size);
     let (old, new) = (size(old), size(new));
     let about = format!("from the checkpoint of {old} entries to that of {new}, nothing was changed or removed");
