@@ -1,4 +1,4 @@
-//! The admin listener: health, metrics, and the API for people and tools, apart from the data path.
+//! The admin listener: health, metrics, the API for people and tools, and the log's tiles, apart from the data path.
 //!
 //! It has a thread, a runtime and limits of its own, so that neither a scrape slows a prediction nor a flood of
 //! predictions starves a health check. It listens on loopback unless a token is configured. Sockets are bound before
@@ -11,6 +11,7 @@ mod backends;
 mod readiness;
 mod routes;
 mod server;
+mod tiles;
 mod traffic;
 
 #[cfg(test)]
@@ -39,7 +40,7 @@ const PORT: u16 = 9091;
 pub struct Config {
     /// The address to listen on. One that is not loopback needs a token.
     pub listen: SocketAddr,
-    /// The bearer token that `/metrics` and `/api` ask for; `/livez` and `/readyz` stay open. Better kept in a file.
+    /// The bearer token that everything but `/livez` and `/readyz` asks for. Better kept in a file.
     pub token: Option<Secret>,
     /// A file that holds the token, such as a mounted Kubernetes Secret. Read once, at the start.
     pub token_file: Option<PathBuf>,

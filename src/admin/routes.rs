@@ -1,6 +1,7 @@
 //! What the admin listener answers: one table of paths, and the answers.
 //!
-//! Answers are whole and small; nothing here waits. Errors are problem details (RFC 9457).
+//! Answers are whole; nothing here waits, and what has to be read from files is told to whoever may wait. Errors are
+//! problem details (RFC 9457).
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -15,7 +16,9 @@ use serde::Serialize;
 use super::auth::Auth;
 use super::backends::{self, Backends};
 use super::readiness::{Readiness, Reason};
+use super::tiles::Asked;
 use super::traffic::{self, Traffic};
+use crate::ledger::Tiles;
 use crate::telemetry::Metrics;
 
 /// The Prometheus text format, version 0.0.4.
@@ -46,6 +49,8 @@ pub struct Parts {
     pub traffic: Arc<dyn Traffic>,
     /// Shown at `/api/v1/backends`.
     pub backends: Arc<dyn Backends>,
+    /// Served at `/checkpoint` and `/tile`.
+    pub tiles: Arc<Tiles>,
 }
 
 /// Who this process is.
@@ -99,24 +104,42 @@ pub(super) const ROUTES: [(&str, Access, Handler); 7] = [
 /// What can be changed, with PUT. Always with the token, where one is configured.
 pub(super) const CHANGES: [(&str, Change); 1] = [("/api/v1/traffic", traffic::put)];
 
-/// Answers one request. `body` is what a PUT brings; of all others it is not read.
-pub(super) fn answer<B>(parts: &Parts, request: &Request<B>, body: &Body) -> Answer {
+/// What becomes of a request.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// It is answered.
+    Whole(Answer),
+    /// It may be, once something was read.
+    Read(Asked),
+}
+
+/// Takes one request. `body` is what a PUT brings; of all others it is not read.
+pub(super) fn take<B>(parts: &Parts, request: &Request<B>, body: &Body) -> Reply {
     let path = request.uri().path();
     let change = CHANGES.iter().find(|(known, _)| *known == path).map(|(_, change)| change);
     let route = ROUTES.iter().find(|(known, ..)| *known == path);
     let open = route.is_some_and(|(_, access, _)| *access == Access::Open);
+    let reads = [Method::GET, Method::HEAD].contains(request.method());
     // Before anything else, so that a caller without token does not learn what is here.
-    let mut answer = if !open && !parts.auth.allows(request.headers()) {
+    Reply::Whole(if !open && !parts.auth.allows(request.headers()) {
         unauthorized()
     } else if let (&Method::PUT, Some(change)) = (request.method(), change) {
         changed(parts, request.headers(), *change, body)
     } else if let Some((_, _, handler)) = route {
-        let read = [Method::GET, Method::HEAD].contains(request.method());
-        if read { handler(parts) } else { not_allowed(change.is_some()) }
+        if reads { handler(parts) } else { not_allowed(change.is_some()) }
+    } else if let Some(asked) = Asked::parse(path) {
+        if reads {
+            return Reply::Read(asked);
+        }
+        not_allowed(false)
     } else {
         problem(StatusCode::NOT_FOUND, "nothing is here; /api/v1/openapi.json says what is")
-    };
-    answer.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    })
+}
+
+/// Puts in what every answer carries.
+pub(super) fn finish(mut answer: Answer) -> Answer {
+    answer.headers_mut().entry(CACHE_CONTROL).or_insert(NO_STORE);
     answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
     answer
 }

@@ -22,7 +22,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use super::AdminError;
-use super::routes::{BODY_BYTES_MAX, Body, Parts, answer};
+use super::routes::{BODY_BYTES_MAX, Body, Parts, Reply, finish, take};
+use super::tiles;
 
 /// Connections at once; more wait in the socket's backlog.
 const CONNECTIONS_MAX: usize = 64;
@@ -34,6 +35,9 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const CONNECTION_AGE_MAX: Duration = Duration::from_mins(1);
 /// What an answer that is under way may still take when the listener stops or the connection is too old.
 const GRACE: Duration = Duration::from_secs(2);
+/// Threads that read tiles, at most; what is asked for meanwhile waits for one. Each holds a bundle of entries, some
+/// 250 KB and never more than 16 MiB.
+const READERS_MAX: usize = 4;
 /// The pause after a failed accept: out of file descriptors, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -62,23 +66,30 @@ impl Handle {
 
 /// Serves `parts` on a socket from [`bind`](super::bind), on a thread of its own.
 pub fn serve(listener: TcpListener, parts: Parts) -> Result<Handle, AdminError> {
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(AdminError::Thread)?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(READERS_MAX)
+        .thread_name("admin-tiles")
+        .build()
+        .map_err(AdminError::Thread)?;
     let address = listener.local_addr().map_err(AdminError::Thread)?;
     let (stop, stopped) = watch::channel(false);
     let thread = std::thread::Builder::new()
         .name("touchmark-admin".to_owned())
-        .spawn(move || run(&runtime, listener, parts, stopped))
+        .spawn(move || run(runtime, listener, parts, stopped))
         .map_err(AdminError::Thread)?;
     Ok(Handle { address, stop, thread })
 }
 
-fn run(runtime: &Runtime, listener: TcpListener, parts: Parts, stop: watch::Receiver<bool>) {
+fn run(runtime: Runtime, listener: TcpListener, parts: Parts, stop: watch::Receiver<bool>) {
     runtime.block_on(async {
         match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => accept(listener, Arc::new(parts), stop).await,
             Err(error) => tracing::error!(error = %error, "the admin listener cannot be served"),
         }
     });
+    // Not for a disk that does not answer: nothing that reads here has to come to an end.
+    runtime.shutdown_background();
 }
 
 async fn accept(listener: tokio::net::TcpListener, parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
@@ -124,7 +135,11 @@ async fn connection(
         let parts = Arc::clone(&parts);
         async move {
             let body = if request.method() == Method::PUT { read(request.body_mut()).await } else { Body::Unread };
-            Ok::<_, Infallible>(answer(&parts, &request, &body))
+            let answer = match take(&parts, &request, &body) {
+                Reply::Whole(answer) => answer,
+                Reply::Read(asked) => tiles::answer(&parts.tiles, asked).await,
+            };
+            Ok::<_, Infallible>(finish(answer))
         }
     });
     let mut connection = pin!(

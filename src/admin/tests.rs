@@ -9,8 +9,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::routes::ROUTES;
+use super::tiles::PATHS;
 use super::*;
+use crate::ledger::{self, Ledger};
 use crate::telemetry::Metrics;
+use crate::units::Size;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -81,8 +84,19 @@ impl Backends for OneOut {
     }
 }
 
+/// A ledger's folder that goes away with the test.
+struct Folder(std::path::PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 struct Running {
     handle: Handle,
+    ledger: Ledger,
+    folder: Folder,
     metrics: Metrics,
     readiness: Readiness,
 }
@@ -90,6 +104,11 @@ struct Running {
 fn start(json: &str) -> Running {
     let config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..serde_json::from_str(json).unwrap() };
     let (metrics, readiness) = (Metrics::new(), Readiness::default());
+    let folder = Folder(std::env::temp_dir().join(format!("touchmark-admin-{:016x}", rand::random::<u64>())));
+    let ledger_config =
+        ledger::Config { dir: folder.0.clone(), segment_size: Size(1 << 20), ..ledger::Config::default() };
+    let origin = ledger::Origin { deployment: "fraud-prod".to_owned(), instance: "it".to_owned() };
+    let ledger = Ledger::open(&ledger_config, &origin, &Arc::new(Metrics::new())).unwrap();
     let parts = Parts {
         metrics: metrics.clone(),
         readiness: readiness.clone(),
@@ -97,8 +116,10 @@ fn start(json: &str) -> Running {
         auth: Auth::load(&config).unwrap(),
         traffic: Arc::<Shares>::default(),
         backends: Arc::new(OneOut),
+        tiles: Arc::new(ledger.tiles(&folder.0)),
     };
-    Running { handle: serve(bind(&config).unwrap(), parts).unwrap(), metrics, readiness }
+    let handle = serve(bind(&config).unwrap(), parts).unwrap();
+    Running { handle, ledger, folder, metrics, readiness }
 }
 
 /// Status, head and body of an answer.
@@ -163,6 +184,61 @@ fn metrics_are_prometheus_text() {
 }
 
 #[test]
+fn tiles_are_what_a_checkpoint_covers() {
+    let running = start("{}");
+    let began = std::time::Instant::now();
+    while running.ledger.checkpoint().is_none() {
+        assert!(began.elapsed() < PATIENCE, "no checkpoint");
+        std::thread::yield_now();
+    }
+    let checkpoint = get(&running, "/checkpoint");
+    assert_eq!(checkpoint.body, running.ledger.checkpoint().unwrap().to_string());
+    assert!(checkpoint.head.contains("content-type: text/plain; charset=utf-8"), "{}", checkpoint.head);
+    assert!(checkpoint.head.contains("cache-control: no-store"), "{}", checkpoint.head);
+    let head = ask(&running, "HEAD", "/tile/0/000.p/1", "");
+    assert!(head.status == 200 && head.head.contains("content-length: 32"), "{}", head.head);
+    let entries = get(&running, "/tile/entries/000.p/1");
+    assert!(entries.body.contains(r#""event":"start""#), "{}", entries.body);
+    for line in ["content-type: application/octet-stream", "cache-control: max-age=31536000, immutable"] {
+        assert!(entries.head.contains(line), "{}", entries.head);
+    }
+    for not_there in ["/tile/0/000", "/tile/0/000.p/2", "/tile/0/001.p/1", "/tile/1/000.p/1", "/tile/63/000.p/1"] {
+        let answered = get(&running, not_there);
+        assert_eq!(answered.status, 404, "{not_there}");
+        assert!(answered.head.contains("cache-control: no-store"), "{}", answered.head);
+    }
+    for no_tile in
+        ["/tile", "/tile/", "/tile/0/0", "/tile/0/000.p/0", "/tile/64/000", "/tile/entries/x000/001", "/Checkpoint"]
+    {
+        assert_eq!(get(&running, no_tile).status, 404, "{no_tile}");
+    }
+    assert_eq!(ask(&running, "POST", "/tile/0/000.p/1", "").status, 405);
+    running.handle.stop();
+}
+
+/// What cannot be read is an error of ours, told, and no tile to be kept for a year.
+#[test]
+fn a_damaged_tile_is_no_answer() {
+    let running = start("{}");
+    let began = std::time::Instant::now();
+    while running.ledger.checkpoint().is_none() {
+        assert!(began.elapsed() < PATIENCE, "no checkpoint");
+        std::thread::yield_now();
+    }
+    let folder = running.folder.0.join("ledger");
+    std::fs::write(folder.join("tree-0.hash"), b"").unwrap();
+    let segment = std::fs::OpenOptions::new().write(true).open(folder.join("seg-00000000000000000000.log")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&segment, b"damaged", 160).unwrap();
+    for path in ["/tile/0/000.p/1", "/tile/entries/000.p/1"] {
+        let answered = get(&running, path);
+        assert_eq!(answered.status, 500, "{path}");
+        assert!(answered.head.contains("cache-control: no-store"), "{}", answered.head);
+        assert!(!answered.body.contains("touchmark-admin-"), "no path to whoever asks: {}", answered.body);
+    }
+    running.handle.stop();
+}
+
+#[test]
 fn a_head_has_no_body_but_its_length() {
     let running = start("{}");
     let head = ask(&running, "HEAD", "/livez", "");
@@ -219,7 +295,9 @@ fn a_token_guards_everything_but_health() {
         assert_eq!(ask(&running, "GET", path, "authorization: Bearer s3cret\r\n").status, 200, "{path}");
         assert_eq!(open, !path.starts_with("/api/") && path != "/metrics");
     }
-    assert_eq!(get(&running, "/unknown").status, 401, "what is here is not told");
+    for path in ["/checkpoint", "/tile/0/000", "/tile/entries/000.p/1", "/unknown"] {
+        assert_eq!(get(&running, path).status, 401, "what is here is not told: {path}");
+    }
     running.handle.stop();
 }
 
@@ -228,7 +306,7 @@ fn the_description_is_of_what_exists() {
     let running = start("{}");
     let document = get(&running, "/api/v1/openapi.json").json();
     let described: Vec<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
-    let mut routes: Vec<&str> = ROUTES.iter().map(|(path, ..)| *path).collect();
+    let mut routes: Vec<&str> = ROUTES.iter().map(|(path, ..)| *path).chain(PATHS).collect();
     routes.sort_unstable();
     assert_eq!(described, routes);
     let status = get(&running, "/api/v1/status").json();

@@ -119,6 +119,7 @@ impl App {
             auth,
             traffic: Arc::clone(&weights) as _,
             backends: Arc::new(health::Known(Arc::clone(&snapshot))) as _,
+            tiles: Arc::new(ledger.tiles(&config.ledger.dir)),
         };
         let admin = admin::serve(admin_socket, parts)?;
         let data = run::DataDir::announce(&config.ledger.dir, admin.address(), listening, config.proxy.tls.is_some())

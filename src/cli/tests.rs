@@ -37,6 +37,11 @@ fn what_the_design_names_is_understood() {
         "audit tail -n 5 -f",
         "audit hash a b -",
         "audit export --format csv -o x.csv --model fraud --version v1",
+        "audit prove 0192f0c1-7c4e-7a3b-8c11-2f6d0f3e9a10 -o p.json --data d",
+        "audit prove prediction:0192f0c1-7c4e-7a3b-8c11-2f6d0f3e9a10 --tlog-proof",
+        "audit prove --consistency 17 latest -o c.json --json",
+        "audit verify-proof p.json --key example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k --witnesses 2",
+        "audit key --json",
     ] {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
     }
@@ -54,6 +59,11 @@ fn what_makes_no_sense_is_refused() {
         ("audit export --format parquet", "csv"),
         ("audit export --json", "--output"),
         ("audit tail -n 99999", "10000"),
+        ("audit prove", "ID"),
+        ("audit prove --consistency 17", "NEW"),
+        ("audit prove 0192f0c1-7c4e-7a3b-8c11-2f6d0f3e9a10 --consistency 1 2", "cannot be used with"),
+        ("audit prove --consistency 1 2 --tlog-proof", "cannot be used with"),
+        ("audit verify-proof p.json --key example.com/foo", "NAME+ID+BASE64"),
         ("adit", "audit"),
     ] {
         let error = parse(line).unwrap_err();

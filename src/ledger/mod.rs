@@ -54,9 +54,11 @@ mod submission;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod tiles;
 mod tree;
 mod writer;
 
+pub mod proof;
 pub mod read;
 
 use std::cell::RefCell;
@@ -70,6 +72,7 @@ pub use config::{Config, Durability, WitnessConfig};
 pub use entry::Kind;
 pub use parse::{Body, Entry, Text};
 pub use signing::KeyFileError;
+pub use tiles::Tiles;
 
 use crate::exchange::{Exchange, OnFailure, Prediction, Recorder, Refusal, Ticket, Unrecorded};
 use crate::ledger::anchor::{Anchor, Folder};

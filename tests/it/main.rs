@@ -18,6 +18,8 @@ mod downgrade;
 mod draining;
 /// A backend that fails.
 mod ejection;
+/// Proofs for third parties, and tiles for mirrors.
+mod evidence;
 /// What a gateway adds, and what it must not pass on.
 mod gateway;
 /// gRPC as gRPC.

@@ -112,7 +112,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
 }
 
 /// Writes a file beside its place and moves it there once it is whole and on the disk.
-fn whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<u64>) -> Result<u64> {
+pub(super) fn whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<u64>) -> Result<u64> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.partial", std::process::id()));
     let partial = path.with_file_name(name);

@@ -8,8 +8,11 @@ mod export;
 mod filter;
 mod find;
 mod hash;
+mod key;
+mod prove;
 mod show;
 mod tail;
+mod verify_proof;
 mod verify_receipt;
 
 use std::io::Write;
@@ -43,6 +46,12 @@ enum Command {
     Hash(hash::Args),
     /// Verifies a receipt, and finds the entry that it promises
     VerifyReceipt(verify_receipt::Args),
+    /// Proves a prediction, or that the log only grew, to a third party
+    Prove(prove::Args),
+    /// Verifies such a proof, with keys and nothing else
+    VerifyProof(verify_proof::Args),
+    /// Prints the keys that check what the ledger signs
+    Key(key::Args),
 }
 
 /// Where the ledger is.
@@ -57,13 +66,17 @@ struct Data {
 }
 
 impl Data {
-    fn open(&self) -> Result<Reader> {
+    /// The data directory.
+    fn dir(&self) -> Result<PathBuf> {
         let source = self.config.as_ref().map_or_else(Source::default, Source::file);
-        let dir = match &self.data {
-            Some(dir) => dir.clone(),
-            None => source.ledger_dir()?,
-        };
-        Ok(Reader::open(&dir)?)
+        match &self.data {
+            Some(dir) => Ok(dir.clone()),
+            None => Ok(source.ledger_dir()?),
+        }
+    }
+
+    fn open(&self) -> Result<Reader> {
+        Ok(Reader::open(&self.dir()?)?)
     }
 }
 
@@ -75,6 +88,9 @@ pub(super) fn run(args: Args, out: &mut dyn Write) -> Result<Status> {
         Command::Export(args) => export::run(&args, out),
         Command::Hash(args) => hash::run(&args, out),
         Command::VerifyReceipt(args) => verify_receipt::run(&args, out),
+        Command::Prove(args) => prove::run(&args, out),
+        Command::VerifyProof(args) => verify_proof::run(&args, out),
+        Command::Key(args) => key::run(&args, out),
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
 }
 
 /// Takes what reports say, too.
-fn id(text: &str) -> Result<Uuid, uuid::Error> {
+pub(super) fn id(text: &str) -> Result<Uuid, uuid::Error> {
     text.strip_prefix("prediction:").unwrap_or(text).parse()
 }
 

@@ -115,7 +115,7 @@ impl Reader {
         TreeReader::new(Arc::clone(&self.storage))
     }
 
-    fn checkpoints_of(&self, segment: &Segment) -> Result<Vec<Committed>, ReadError> {
+    pub(super) fn checkpoints_of(&self, segment: &Segment) -> Result<Vec<Committed>, ReadError> {
         self.scan_checkpoints(segment).map_err(|error| self.error(&segment.name, error))
     }
 

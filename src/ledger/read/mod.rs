@@ -7,8 +7,10 @@
 
 mod evidence;
 mod follow;
+mod heads;
 mod leaf;
 mod query;
+mod tiles;
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,8 +19,10 @@ use std::sync::Arc;
 
 pub use evidence::Committed;
 pub use follow::Follow;
+pub use heads::BySize;
 use memchr::memmem::Finder;
 pub use query::Query;
+pub(crate) use tiles::Starts;
 
 use crate::ledger::frame::{FRAME_BYTES_MAX, FrameKind};
 use crate::ledger::index::Index;

@@ -7,6 +7,7 @@ mod faults;
 mod find;
 mod golden;
 mod life;
+mod proof;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

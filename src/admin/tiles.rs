@@ -1,0 +1,77 @@
+//! `/checkpoint`, `/tile/…` and `/tile/entries/…`: the log for its mirrors (C2SP tlog-tiles v0.1.0).
+//!
+//! Tiles are files on a disk, which may take its time: they are read on threads of their own, a few at once, so that a
+//! health check never waits for one. What a path means is `tlog`'s matter, what may be seen the ledger's.
+
+use std::sync::Arc;
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+
+use super::routes::{Answer, problem};
+use crate::ledger::Tiles;
+use crate::tlog::TilePath;
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+/// A tile never changes once a checkpoint covers it. Neither `public` nor `private`: with a token, a shared cache keeps
+/// nothing (RFC 9111, section 3.5).
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("max-age=31536000, immutable");
+
+/// What is here, as the API's description names it.
+#[cfg(test)]
+pub(super) const PATHS: [&str; 3] = ["/checkpoint", "/tile/entries/{index}", "/tile/{level}/{index}"];
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// The newest checkpoint.
+    Checkpoint,
+    /// A tile, or entries.
+    Tile(TilePath),
+}
+
+impl Asked {
+    /// Reads a path; `None` where it is none of these.
+    pub(super) fn parse(path: &str) -> Option<Self> {
+        let path = path.strip_prefix('/')?;
+        if path == "checkpoint" { Some(Self::Checkpoint) } else { TilePath::parse(path).map(Self::Tile) }
+    }
+}
+
+/// Answers from the ledger's files.
+pub(super) async fn answer(tiles: &Arc<Tiles>, asked: Asked) -> Answer {
+    let path = match asked {
+        Asked::Checkpoint => return checkpoint(tiles),
+        Asked::Tile(path) => path,
+    };
+    let reading = Arc::clone(tiles);
+    let read = tokio::task::spawn_blocking(move || reading.get(path)).await;
+    match read {
+        Ok(Ok(Some(bytes))) => {
+            let mut answer = Response::new(Full::new(bytes.into()));
+            answer.headers_mut().insert(CONTENT_TYPE, OCTETS);
+            answer.headers_mut().insert(CACHE_CONTROL, IMMUTABLE);
+            answer
+        }
+        Ok(Ok(None)) => problem(StatusCode::NOT_FOUND, "no checkpoint covers all of it: ask for /checkpoint first"),
+        Ok(Err(error)) => {
+            tracing::error!(%error, path = path.path(), "a tile cannot be read");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "it cannot be read; the log says why")
+        }
+        Err(error) => {
+            tracing::error!(%error, path = path.path(), "a tile cannot be read");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "it cannot be read")
+        }
+    }
+}
+
+fn checkpoint(tiles: &Tiles) -> Answer {
+    let Some(note) = tiles.checkpoint() else {
+        return problem(StatusCode::NOT_FOUND, "no checkpoint was signed yet: the first comes within a second");
+    };
+    let mut answer = Response::new(Full::new(note.into()));
+    answer.headers_mut().insert(CONTENT_TYPE, TEXT);
+    answer
+}
