@@ -224,6 +224,8 @@ async fn no_part_of_a_bundle_can_be_changed() {
         assert_eq!(said.status, 1, "{reason}: {}", said.out);
         assert!(said.out.contains(reason), "{reason}: {}", said.out);
     }
+    let twice = format!("{{\"entry\":{},{}", other["entry"], &good.to_string()[1..]);
+    assert_eq!(verify(&elsewhere, "p.json", &twice, &["--key", &key]).status, 1, "which of the two was verified?");
     // Cut anywhere, it is no proof; and nothing of it makes the command fail otherwise.
     let text = good.to_string();
     for cut in (0..text.len()).step_by(text.len() / 20) {
