@@ -39,8 +39,10 @@ pub(crate) struct Connections {
     pub(crate) silent: f64,
     /// Peak RSS while some were busy beside them.
     pub(crate) silent_peak: f64,
-    /// RSS when all are kept.
+    /// RSS when all are kept, right after the last was answered.
     pub(crate) kept: f64,
+    /// RSS when they have been kept while some were busy: what a peer gives back of idle ones is back by then.
+    pub(crate) rested: f64,
     /// Peak RSS of the whole run.
     pub(crate) kept_peak: f64,
     /// Requests that were answered, each with its entry where it is Touchmark.
@@ -79,13 +81,14 @@ fn one(kind: Kind, idle: usize, busy: usize, stage: Stage<'_>) -> anyhow::Result
     }
     let kept = mib(&peer, "VmRSS")?;
     requests += load.run_on(idle..idle + busy, work)?.len();
+    let rested = mib(&peer, "VmRSS")?;
     for some in groups(idle) {
         requests += once(&mut load, some).context("on a connection that was idle")?;
     }
     let kept_peak = mib(&peer, "VmHWM")?;
     peer.sent(requests);
     peer.check_recorded()?;
-    Ok(Connections { kind, idle, busy, start, silent, silent_peak, kept, kept_peak, requests })
+    Ok(Connections { kind, idle, busy, start, silent, silent_peak, kept, rested, kept_peak, requests })
 }
 
 /// One request on each of these.

@@ -137,8 +137,18 @@ impl Report {
 const CASES: [&str; 11] =
     ["body", "c", "peer", "CPU", "CPU / nginx", "CPU / Envoy", "p50", "p50 added", "p50 − nginx", "p99", "p99 added"];
 const MEMORY: [&str; 4] = ["peer", "after start", "256 KiB, c=128: peak", "2 GiB each way: moved by"];
-const CONNECTIONS: [&str; 9] =
-    ["peer", "idle", "busy", "after start", "silent", "silent + busy: peak", "kept", "kept + busy: peak", "requests"];
+const CONNECTIONS: [&str; 10] = [
+    "peer",
+    "idle",
+    "busy",
+    "after start",
+    "silent",
+    "silent + busy: peak",
+    "kept",
+    "kept + busy",
+    "kept + busy: peak",
+    "requests",
+];
 const SOAK: [&str; 8] = ["peer", "seconds", "requests", "left", "peak", "rise", "descriptors, start", "end"];
 const TARGETS: [&str; 4] = ["target", "at most", "measured", ""];
 
@@ -167,7 +177,8 @@ fn memory(memory: &Memory) -> Vec<String> {
 }
 
 fn connections(of: &Connections) -> Vec<String> {
-    let figures = [of.start, of.silent, of.silent_peak, of.kept, of.kept_peak].map(|mib| format!("{mib:.1}"));
+    let figures =
+        [of.start, of.silent, of.silent_peak, of.kept, of.rested, of.kept_peak].map(|mib| format!("{mib:.1}"));
     let named = [of.kind.as_str().to_owned(), of.idle.to_string(), of.busy.to_string()];
     named.into_iter().chain(figures).chain([of.requests.to_string()]).collect()
 }

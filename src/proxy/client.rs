@@ -5,6 +5,7 @@
 //! client has not taken bytes, so that the listener can end connections that only hold places.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -29,6 +30,8 @@ pub(super) type Patience = Rc<Cell<Option<Instant>>>;
 pub(super) enum Order {
     /// Go on.
     Serve,
+    /// Give back what only an exchange needs, where none is under way; then go on.
+    Rest,
     /// End what is under way, then close.
     Drain,
     /// Close: it only holds a place.
@@ -46,6 +49,8 @@ pub(super) struct ClientConn {
     pub names: ClientNames,
     exchanges: Cell<u32>,
     http1: Cell<bool>,
+    /// Whether an exchange has been on it since it rested last.
+    used: Cell<bool>,
     half_close: bool,
     order: Cell<Order>,
     task: RefCell<Option<Waker>>,
@@ -67,6 +72,7 @@ impl ClientConn {
             names: ClientNames::new(peer.ip(), secure),
             exchanges: Cell::new(0),
             http1: Cell::new(false),
+            used: Cell::new(false),
             half_close,
             order: Cell::new(Order::Serve),
             task: RefCell::new(None),
@@ -94,8 +100,20 @@ impl ClientConn {
     /// An exchange begins on it, in the given version of HTTP.
     pub(super) fn enter(self: &Rc<Self>, version: http::Version) -> InExchange {
         self.http1.set(version < http::Version::HTTP_2);
+        self.used.set(true);
         self.exchanges.set(self.exchanges.get() + 1);
         InExchange(Rc::clone(self))
+    }
+
+    /// Whether hyper's state of it is worth giving back: over HTTP/1.1, with an exchange behind it, none under way, and
+    /// nothing left that the client has not taken. A first head that comes in pieces is not behind it.
+    pub(super) fn may_rest(&self) -> bool {
+        self.http1.get() && self.used.get() && self.exchanges.get() == 0 && self.blocked_since.get().is_none()
+    }
+
+    /// It rests, until the client speaks again.
+    pub(super) fn note_rest(&self) {
+        self.used.set(false);
     }
 
     /// Whether a client that is owed an answer must be watched: hyper does not, where it may half-close.
@@ -119,6 +137,13 @@ impl ClientConn {
             *task = Some(cx.waker().clone());
         }
         self.order.get()
+    }
+
+    /// Goes on after [`Order::Rest`], unless told otherwise meanwhile.
+    pub(super) fn go_on(&self) {
+        if self.was_told(Order::Rest) {
+            self.order.set(Order::Serve);
+        }
     }
 
     /// Whether it was told so last.
@@ -218,9 +243,22 @@ impl ClientIo {
         Self { socket, conn, ahead: Bytes::new() }
     }
 
-    /// Puts back what was read.
+    /// Puts back what was read, before what was put back already.
     pub(super) fn unread(&mut self, bytes: &[u8]) {
-        self.ahead = Bytes::copy_from_slice(bytes);
+        self.ahead = if self.ahead.is_empty() {
+            Bytes::copy_from_slice(bytes)
+        } else {
+            Bytes::from([bytes, &self.ahead].concat())
+        };
+    }
+
+    /// Ends our side in order, as far as the client takes it at once.
+    pub(super) async fn end(&mut self) {
+        poll_fn(|cx| {
+            let _ = Pin::new(&mut *self).poll_shutdown(cx);
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Makes a reset of its close.

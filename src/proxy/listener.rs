@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Poll;
@@ -28,6 +27,12 @@ use super::worker::Worker;
 
 /// Between two rounds of housekeeping; deadlines of clients are met that late at most.
 const ROUND: Duration = Duration::from_millis(250);
+/// How long nothing is on a connection before its buffers are taken back. A client that asks again sooner, as most that
+/// are at work do, never pays for it.
+const REST_AFTER: Duration = ROUND;
+/// Connections brought to rest in one round, at most: as many as a worker does in a millisecond or two, so that a crowd
+/// that falls silent does not keep the others waiting.
+const RESTS_MAX: usize = 1000;
 /// Wait after a failed accept: as a rule no file descriptor is free, and one is bound to become so.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// Spawns onto the worker's own thread.
@@ -135,10 +140,16 @@ impl Listener {
     fn keep_house(&self) {
         let now = Instant::now();
         let deadlines = self.worker.shared.snapshot.load().deadlines;
+        let mut rests = 0;
         self.conns.borrow_mut().retain(|conn| {
             let Some(conn) = conn.upgrade() else { return false };
-            if let Some(order) = judge(&conn, &deadlines, now) {
-                conn.give(order);
+            match judge(&conn, &deadlines, now) {
+                None => {}
+                Some(Order::Rest) if rests == RESTS_MAX => {}
+                Some(order) => {
+                    rests += usize::from(order == Order::Rest);
+                    conn.give(order);
+                }
             }
             true
         });
@@ -149,10 +160,11 @@ impl Listener {
 /// The TLS handshake, where there is one. `None` where it fails or takes too long: housekeeping sees to that.
 async fn secure(stream: TcpStream, tls: Option<Arc<ServerConfig>>, conn: &ClientConn) -> Option<Transport> {
     let Some(config) = tls else { return Some(Transport::Plain(stream)) };
-    let mut handshake = pin!(TlsAcceptor::from(config).accept(stream));
+    // Boxed: it is large, and soon over.
+    let mut handshake = Box::pin(TlsAcceptor::from(config).accept(stream));
     let secured = poll_fn(|cx| match conn.order(cx) {
         Order::Close | Order::Stop => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-        Order::Serve | Order::Drain => handshake.as_mut().poll(cx),
+        Order::Serve | Order::Rest | Order::Drain => handshake.as_mut().poll(cx),
     });
     match secured.await {
         Ok(stream) => Some(Transport::Tls(Box::new(stream.into()))),
@@ -164,7 +176,7 @@ async fn secure(stream: TcpStream, tls: Option<Arc<ServerConfig>>, conn: &Client
 }
 
 /// What becomes of a connection that makes us wait: closed where its client does not read; drained, then closed, where it
-/// has nothing under way.
+/// has nothing under way. Long before that it rests.
 fn judge(conn: &ClientConn, deadlines: &Deadlines, now: Instant) -> Option<Order> {
     let past = |since: Option<Instant>, patience: Option<Duration>| {
         since.zip(patience).is_some_and(|(since, patience)| now.duration_since(since) > patience)
@@ -176,7 +188,8 @@ fn judge(conn: &ClientConn, deadlines: &Deadlines, now: Instant) -> Option<Order
         let warned = conn.was_told(Order::Drain);
         return Some(if warned { Order::Close } else { Order::Drain });
     }
-    None
+    let may_rest = conn.was_told(Order::Serve) && conn.may_rest();
+    (may_rest && past(conn.idle_since(), Some(REST_AFTER))).then_some(Order::Rest)
 }
 
 async fn accept(
@@ -187,4 +200,53 @@ async fn accept(
     let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = socket.accept().await?;
     Ok((stream, peer, place))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Version;
+
+    use super::*;
+
+    fn deadlines() -> Deadlines {
+        let patience = Some(Duration::from_mins(1));
+        Deadlines {
+            client: patience,
+            head: patience,
+            connect: Duration::ZERO,
+            first_byte: None,
+            idle: None,
+            stream_idle: None,
+            total: None,
+            upstream_idle: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn what_is_idle_rests_then_is_drained_then_closed() {
+        let conn = ClientConn::new(SocketAddr::from(([127, 0, 0, 1], 1)), false, Instant::now(), true);
+        let after = |wait: Duration| judge(&conn, &deadlines(), Instant::now() + wait);
+        let (soon, later) = (REST_AFTER + ROUND, Duration::from_secs(61));
+        assert_eq!(after(soon), None, "it has not said anything yet");
+        let exchange = conn.enter(Version::HTTP_11);
+        assert_eq!(after(later), None, "it has something under way");
+        drop(exchange);
+        assert_eq!(after(Duration::ZERO), None);
+        assert_eq!(after(soon), Some(Order::Rest));
+        conn.give(Order::Rest);
+        assert_eq!(after(soon), None, "it is told once");
+        conn.go_on();
+        conn.note_rest();
+        assert_eq!(after(soon), None, "it rests");
+        assert_eq!(after(later), Some(Order::Drain));
+        conn.give(Order::Drain);
+        assert_eq!(after(later), Some(Order::Close));
+    }
+
+    #[test]
+    fn over_http2_it_does_not_rest() {
+        let conn = ClientConn::new(SocketAddr::from(([127, 0, 0, 1], 1)), false, Instant::now(), true);
+        drop(conn.enter(Version::HTTP_2));
+        assert_eq!(judge(&conn, &deadlines(), Instant::now() + REST_AFTER + ROUND), None);
+    }
 }

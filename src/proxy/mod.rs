@@ -10,7 +10,8 @@
 //! 6. `forward` sends it over a connection of the worker's own (`upstream`); `input` hashes the body behind itself.
 //! 7. The answer is held or streamed (`recorded`), hashed (`digest`), compared with what was declared (`route`),
 //!    stamped (`stamp`) and let go once it is recorded.
-//! 8. After a 101 the client's `connection` is no longer HTTP: `tunnel` passes bytes both ways.
+//! 8. A `connection` on which nothing happens gives hyper's buffers back and comes to `rest` until the client speaks.
+//! 9. After a 101 the client's `connection` is no longer HTTP: `tunnel` passes bytes both ways.
 //!
 //! What is not here: files, sockets of other listeners, catalogs. The proxy knows a `Recorder`, not a ledger.
 
@@ -34,6 +35,9 @@ mod record;
 mod recorded;
 mod recording;
 mod refuse;
+mod rest;
+#[cfg(test)]
+mod rest_tests;
 mod route;
 mod server;
 mod snapshot;

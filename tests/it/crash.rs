@@ -21,14 +21,14 @@ use super::support::{eventually, soon};
 const CLIENTS: usize = 8;
 
 /// A `touchmark serve` of its own.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Process {
     /// Starts it before `model`, under `wrapper` where there is one, and waits until it serves.
-    async fn start(folder: &Folder, model: SocketAddr, durability: &str, wrapper: &[&str]) -> Self {
+    pub(crate) async fn start(folder: &Folder, model: SocketAddr, durability: &str, wrapper: &[&str]) -> Self {
         let announced = folder.path().join("serve.json");
         // A process that was killed left its own.
         let _ = std::fs::remove_file(&announced);
@@ -56,11 +56,19 @@ impl Process {
     }
 
     /// Ends it in order.
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
         let ended = eventually("the process's end", || self.child.try_wait().unwrap()).await;
         assert!(ended.success(), "{ended}");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Of a test that failed. One that has ended is not signalled.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -40,6 +40,8 @@ mod notes;
 mod protocols;
 /// The ledger behind it all, and its failures.
 mod recording;
+/// Idle connections, and what they take.
+mod rest;
 /// Which backend, which model.
 mod routing;
 /// Requests put together at random.

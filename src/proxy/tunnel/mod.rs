@@ -301,7 +301,7 @@ impl Flow {
 /// Polls until ready, or until the connection is told to close.
 async fn obeying<T>(conn: &ClientConn, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Result<T, Cut> {
     poll_fn(|cx| match conn.order(cx) {
-        Order::Serve | Order::Drain => poll(cx).map(Ok),
+        Order::Serve | Order::Rest | Order::Drain => poll(cx).map(Ok),
         // It takes no bytes.
         Order::Close => Poll::Ready(Err(Cut::Client)),
         // The process ends.
