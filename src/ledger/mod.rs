@@ -54,6 +54,7 @@ mod tree;
 mod writer;
 
 pub mod read;
+pub mod verify;
 
 use std::cell::RefCell;
 use std::io;

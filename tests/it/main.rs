@@ -48,3 +48,5 @@ mod timeouts;
 mod tls;
 /// Weights, moved and kept.
 mod traffic;
+/// The auditor's command.
+mod verify;

@@ -10,6 +10,7 @@ mod find;
 mod hash;
 mod show;
 mod tail;
+mod verify;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -38,6 +39,8 @@ enum Command {
     Tail(tail::Args),
     /// Writes entries as JSON lines or CSV
     Export(export::Args),
+    /// Verifies the whole ledger
+    Verify(verify::Args),
     /// Hashes a payload as the ledger does
     Hash(hash::Args),
 }
@@ -70,6 +73,7 @@ pub(super) fn run(args: Args, out: &mut dyn Write) -> Result<Status> {
         Command::Show(args) => show::run(&args, out),
         Command::Tail(args) => tail::run(&args, out),
         Command::Export(args) => export::run(&args, out),
+        Command::Verify(args) => verify::run(&args, out),
         Command::Hash(args) => hash::run(&args, out),
     }
 }
