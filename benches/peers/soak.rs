@@ -81,7 +81,7 @@ impl Soak {
     /// What is not as it should be.
     pub(crate) fn findings(&self) -> Vec<String> {
         let mut findings = Vec::new();
-        let (start, end) = (count(&self.descriptors_at_start), count(&self.descriptors_at_end));
+        let (start, end) = (leakable(&self.descriptors_at_start), leakable(&self.descriptors_at_end));
         if end > start {
             let (before, after) = (&self.descriptors_at_start, &self.descriptors_at_end);
             findings.push(format!(
@@ -197,6 +197,11 @@ fn settled(peer: &Peer, wanted: usize) -> anyhow::Result<BTreeMap<String, usize>
         interrupt::check()?;
     }
     peer.descriptors()
+}
+
+/// All but the ledger's own files: as it grows it comes to have another level of the tree, and a segment in reserve.
+fn leakable(kinds: &BTreeMap<String, usize>) -> usize {
+    kinds.iter().filter(|(kind, _)| !kind.contains("/ledger/")).map(|(_, count)| count).sum()
 }
 
 fn count(kinds: &BTreeMap<String, usize>) -> usize {

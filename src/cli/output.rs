@@ -48,6 +48,12 @@ pub(super) fn note(text: &str) {
     eprintln!("{}", printable(text));
 }
 
+/// Draws a line of progress over the one before; an empty one takes it away. Only where a terminal is.
+#[expect(clippy::print_stderr, reason = "the command line speaks to people")]
+pub(super) fn bar(line: &str) {
+    eprint!("\r\u{1b}[K{line}");
+}
+
 /// The text with control characters as escapes.
 pub(super) fn printable(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut safe, letter| {

@@ -36,6 +36,7 @@ fn what_the_design_names_is_understood() {
         "audit show 0192f0c1-7c4e-7a3b-8c11-2f6d0f3e9a10 --config c.yaml",
         "audit tail -n 5 -f",
         "audit hash a b -",
+        "audit verify --since f --key example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k --json",
         "audit export --format csv -o x.csv --model fraud --version v1",
         "audit prove 0192f0c1-7c4e-7a3b-8c11-2f6d0f3e9a10 -o p.json --data d",
         "audit prove prediction:0192f0c1-7c4e-7a3b-8c11-2f6d0f3e9a10 --tlog-proof",

@@ -6,7 +6,7 @@
 
 use crate::ledger::parse::{Body, Entry, Text};
 
-/// What an index needs of an entry, all other members absent; `None` where it is not in the usual form.
+/// What an index and verification need of an entry, all other members absent; `None` where it is not in the usual form.
 pub(crate) fn glance(bytes: &[u8]) -> Option<Entry<'_>> {
     let mut cursor = Cursor { text: std::str::from_utf8(bytes).ok()? };
     let mut entry = Entry::default();
@@ -17,6 +17,7 @@ pub(crate) fn glance(bytes: &[u8]) -> Option<Entry<'_>> {
             "id" => entry.id = Some(cursor.string()?),
             "model" => entry.model = Some(cursor.string()?),
             "version" => entry.version = Some(cursor.string()?),
+            "lineage" => entry.lineage = Some(cursor.string()?),
             "outcome" => entry.outcome = Some(cursor.string()?),
             "trace" => entry.trace = Some(cursor.string()?),
             "input" => entry.input = Some(cursor.body()?),

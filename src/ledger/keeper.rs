@@ -441,7 +441,11 @@ impl Keeper {
         tail.sync()?;
         let last = self.integrator.finish(tail.synced.size);
         let last = last.map(Arc::new);
-        if let Err(Stuck::Io(error)) = tail.write_mark(last.as_slice()) {
+        // Nothing comes after it, so it needs no room: without it the last entries would stand under no signature.
+        let room = std::mem::replace(&mut tail.segment_bytes, u64::MAX);
+        let written = tail.write_mark(last.as_slice());
+        tail.segment_bytes = room;
+        if let Err(Stuck::Io(error)) = written {
             return Err(error);
         }
         tail.tree = last.map(|published| published.head).or(tail.tree);

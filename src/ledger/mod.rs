@@ -60,6 +60,7 @@ mod writer;
 
 pub mod proof;
 pub mod read;
+pub mod verify;
 
 use std::cell::RefCell;
 use std::io;

@@ -66,5 +66,7 @@ mod tls;
 mod traffic;
 /// WebSocket and other switches of protocol.
 mod upgrades;
+/// The auditor's command.
+mod verify;
 /// The witness: what it cosigns, and what it never does.
 mod witness;

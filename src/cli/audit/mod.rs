@@ -12,6 +12,7 @@ mod key;
 mod prove;
 mod show;
 mod tail;
+mod verify;
 mod verify_proof;
 mod verify_receipt;
 
@@ -42,6 +43,8 @@ enum Command {
     Tail(tail::Args),
     /// Writes entries as JSON lines or CSV
     Export(export::Args),
+    /// Verifies the whole ledger
+    Verify(verify::Args),
     /// Hashes a payload as the ledger does
     Hash(hash::Args),
     /// Verifies a receipt, and finds the entry that it promises
@@ -86,6 +89,7 @@ pub(super) fn run(args: Args, out: &mut dyn Write) -> Result<Status> {
         Command::Show(args) => show::run(&args, out),
         Command::Tail(args) => tail::run(&args, out),
         Command::Export(args) => export::run(&args, out),
+        Command::Verify(args) => verify::run(&args, out),
         Command::Hash(args) => hash::run(&args, out),
         Command::VerifyReceipt(args) => verify_receipt::run(&args, out),
         Command::Prove(args) => prove::run(&args, out),

@@ -11,6 +11,7 @@
 mod pages;
 mod summary;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::sync::Arc;
 
@@ -166,12 +167,28 @@ impl Index {
         (crc32c::crc32c(&bytes) == crc).then(|| serde_json::from_slice(&bytes).ok())?
     }
 
+    /// The sum of [`entry_sum`] over the entries that it was made of.
+    pub(crate) fn sum(&self, seed: &RandomState) -> io::Result<u64> {
+        let mut sum = 0_u64;
+        for (array, pages) in self.arrays.iter().enumerate() {
+            pages
+                .each(&*self.file, |(prefix, offset)| sum = sum.wrapping_add(seed.hash_one((array, prefix, offset))))?;
+        }
+        Ok(sum)
+    }
+
     /// The offsets of entries that may have this key, ascending.
     pub(crate) fn find(&self, key: Key) -> io::Result<Vec<u32>> {
         let mut offsets = self.arrays[key.array()].find(&*self.file, key.prefix())?;
         offsets.sort_unstable();
         Ok(offsets)
     }
+}
+
+/// A number for what an index holds of an entry; the sum over a segment's entries is that of its index, in any order.
+pub(crate) fn entry_sum(seed: &RandomState, offset: u32, entry: &Entry<'_>) -> u64 {
+    let pairs = keys(entry).into_iter().flatten().map(|key| (key.array(), key.prefix()));
+    pairs.fold(0, |sum, (array, prefix)| sum.wrapping_add(seed.hash_one((array, prefix, offset))))
 }
 
 fn keys(entry: &Entry<'_>) -> [Option<Key>; 4] {

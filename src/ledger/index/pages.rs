@@ -78,6 +78,14 @@ impl Pages {
         Ok(found)
     }
 
+    /// Every pair. `InvalidData` where a page is damaged.
+    pub(crate) fn each(&self, file: &dyn File, mut take: impl FnMut(Pair)) -> io::Result<()> {
+        (0..self.count).try_for_each(|at| {
+            self.read(file, at)?.pairs().for_each(&mut take);
+            Ok(())
+        })
+    }
+
     /// The first page whose last key is not before `key`.
     fn first_page(&self, file: &dyn File, key: u64) -> io::Result<Option<u32>> {
         let (mut low, mut high) = (0, self.count);

@@ -21,7 +21,7 @@ impl Default for Values {
 }
 
 impl Values {
-    fn note(&mut self, value: Option<&str>) {
+    pub(crate) fn note(&mut self, value: Option<&str>) {
         let (Some(set), Some(value)) = (&mut self.0, value) else { return };
         if !set.contains(value) {
             set.insert(value.to_owned());

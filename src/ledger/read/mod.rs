@@ -128,6 +128,15 @@ impl Reader {
         Ok(segments)
     }
 
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    /// The folder could not be read.
+    pub(crate) fn failed(&self, source: io::Error) -> ReadError {
+        self.error("", source)
+    }
+
     fn error(&self, name: &str, source: io::Error) -> ReadError {
         let path = if name.is_empty() { self.path.clone() } else { self.path.join(name) };
         ReadError { path, source }

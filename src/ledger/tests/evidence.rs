@@ -2,11 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use super::forger::names;
+use super::tamper::{ids_of, live};
 use super::*;
 use crate::exchange::Recorder as _;
 use crate::ledger::frame::{FrameKind, HEADER_BYTES, Parsed, parse, put_entry};
 use crate::ledger::segment::DATA_START;
-use crate::tlog::{Receipt, Scheme, verify_consistency};
+use crate::ledger::verify::Ending;
+use crate::tlog::{Receipt, Scheme, leaf_hash, verify_consistency};
 
 const MODES: [Durability; 3] = [Durability::Queue, Durability::Write, Durability::Sync];
 
@@ -169,4 +172,59 @@ fn a_receipt_promises_the_entry_that_is_there() {
     assert_eq!(reader.find_leaf(&[7; 32]).unwrap(), None, "what was left out is missing");
     let (silent, _) = open(&dir.config(Durability::Write));
     assert_eq!(silent.finish_with_receipt(&exchange(call(Uuid::from_u128(99), None))).1, None);
+}
+
+#[test]
+fn a_running_ledger_is_verified_without_disturbing_it() {
+    let dir = Dir::new();
+    let (ledger, _) = open(&dir.config(Durability::Write));
+    let reader = Reader::open(&dir.0).unwrap();
+    let identity = identity("v1");
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for id in 0..2000 {
+                let call = call(Uuid::from_u128(id), Some(&identity));
+                settled(ledger.begin(&call)).unwrap();
+                settled(ledger.finish(&exchange(call))).unwrap();
+            }
+        });
+        let mut size = 0;
+        while !writer.is_finished() {
+            let report = verified(&reader);
+            assert!(report.log.entries >= size && report.log.ending == Ending::Open);
+            size = report.log.entries;
+        }
+    });
+    ledger.close().unwrap();
+    assert_eq!(verified(&reader).log.ending, Ending::Stopped);
+}
+
+#[test]
+fn a_log_set_aside_is_reported_and_missed_where_it_is_gone() {
+    let sim = Sim::new(9);
+    let config = config(Durability::Write);
+    live(&sim, &config, ids_of(1, 10));
+    let first = names(&sim).remove(0);
+    sim.flip(&first, 700);
+    sim.remove_all(".idx");
+    live(&sim, &config, ids_of(2, 10));
+    let report = verified(&sim_reader(&sim));
+    let [old] = &report.older[..] else { panic!("{report:#?}") };
+    assert!(old.followed && !old.report.findings.is_empty(), "{report:#?}");
+    let follows = report.log.follows.as_ref().unwrap();
+    assert_eq!((&follows.segment, &follows.log), (&first, &old.report.log));
+    let gone = sim.after_kill();
+    for name in gone.names_with(".log").iter().filter(|name| name.starts_with("old-")) {
+        gone.remove(name).unwrap();
+    }
+    let problems = |sim: &Sim| -> Vec<String> {
+        let report = sim_reader(sim).verify(&Options::default(), &Progress::default()).unwrap();
+        report.all_findings().map(|finding| finding.problem.clone()).collect()
+    };
+    assert!(problems(&gone)[0].contains("which was set aside"), "{:?}", problems(&gone));
+    // Another's old log in its place.
+    for name in sim.names_with(".log").iter().filter(|name| name.starts_with("old-")) {
+        sim.rename(name, &name.replacen("old-0000", "old-0001", 1)).unwrap();
+    }
+    assert!(problems(&sim)[0].contains("not the one that its successor follows"), "{:?}", problems(&sim));
 }

@@ -63,7 +63,7 @@ fn a_prediction() {
     exchange.parent = Some(Uuid::from_u128(7));
     exchange.client_request_id = Some("req-17");
     let (a, b, c, d) = ("aa".repeat(32), "bb".repeat(32), "cc".repeat(16), "dd".repeat(8));
-    let (nonce, lineage) = ("0f".repeat(16), format!("76312e322e33{}", "5a".repeat(26)));
+    let (nonce, lineage) = ("0f".repeat(16), super::hex(&identity.document.digest));
     assert!(glance(prediction(&exchange).as_bytes()).is_some(), "the usual form");
     assert_eq!(
         prediction(&exchange),
@@ -116,7 +116,7 @@ fn a_contradicted_version_stands_beside_the_observed_one() {
 fn a_begin_and_its_interruption() {
     let identity = identity("v1.2.3");
     let begin = written(|out, clock| entry::begin(out, clock, NONCE, &origin(), &call(ID, Some(&identity))));
-    let (nonce, lineage) = ("0f".repeat(16), format!("76312e322e33{}", "5a".repeat(26)));
+    let (nonce, lineage) = ("0f".repeat(16), super::hex(&identity.document.digest));
     let known = format!(
         "\"deployment\":\"fraud-prod\",\"instance\":\"fraud-prod-7c9d\",\"backend\":\"champion\",\
          \"protocol\":\"oip-rest\",\"route\":\"/v2/models/{{model}}/infer\",\"model\":\"fraud\",\"version\":\"v1.2.3\",\

@@ -6,7 +6,7 @@ use crate::ledger::frame::{FrameKind, Parsed, parse, put_entry};
 use crate::ledger::proof::{Bundle, Extension, Part, Piece, Reason, Refused, Trust, Unproven};
 use crate::ledger::segment::DATA_START;
 use crate::sha256::Sha256;
-use crate::tlog::{Checkpoint, Hash, Note, Proof, Signer, VerifierKey};
+use crate::tlog::{Checkpoint, Hash, Note, Proof, Range, Signer, VerifierKey, leaf_hash};
 
 const ID: &str = "0192f0c1-7c4e-7a3b-8c11-2f6d0f3e9a10";
 const DOCUMENT: &str = r#"{"model":{"name":"fraud","version":"v1"},"datasets":[]}"#;

@@ -1,0 +1,137 @@
+//! The files that are made from the segments: indices and the tree's hashes. They prove nothing, and are compared.
+//!
+//! An index that is whole and says something else hides entries from `find`: that is a finding. One that is damaged is
+//! passed over by readers, and hashes of the tree that are wrong lead to proofs that do not hold: both are remarks, and
+//! can come of a power loss. Either way the files can be removed; the next start makes them again. What they know of
+//! entries that are no more is a finding too: whoever cut the log off forgot them.
+
+use std::hash::RandomState;
+
+use super::part::Part;
+use super::report::{Finding, Report};
+use super::tally::micros;
+use crate::ledger::index::{Index, Summary, entry_sum};
+use crate::ledger::parse::Entry;
+use crate::ledger::segment::{Storage, index_name, read_exact_at};
+use crate::ledger::tree::tree_name;
+use crate::tlog::Hash;
+
+/// Bytes of a hash.
+const HASH_BYTES: u64 = 32;
+/// Hashes compared at once.
+const CHUNK: usize = 4096;
+
+/// What an index of the entries so far would say.
+#[derive(Debug, Default)]
+pub(super) struct Shadow {
+    seed: RandomState,
+    sum: u64,
+    summary: Summary,
+    /// Model, version and outcome of the entry before: most often those of the next.
+    last: [Option<String>; 3],
+    last_datasets: Vec<String>,
+}
+
+impl Shadow {
+    pub(super) fn take(&mut self, offset: u64, entry: &Entry<'_>) {
+        if let Ok(offset) = u32::try_from(offset) {
+            self.sum = self.sum.wrapping_add(entry_sum(&self.seed, offset, entry));
+        }
+        let summary = &mut self.summary;
+        let values = [&mut summary.models, &mut summary.versions, &mut summary.outcomes];
+        let here = [&entry.model, &entry.version, &entry.outcome].map(|text| text.as_deref());
+        for ((last, value), values) in self.last.iter_mut().zip(here).zip(values) {
+            if value.is_some() && last.as_deref() != value {
+                values.note(value);
+                *last = value.map(str::to_owned);
+            }
+        }
+        let datasets = || entry.datasets.iter().flatten().map(|name| &**name);
+        if datasets().next().is_some() && !datasets().eq(self.last_datasets.iter().map(String::as_str)) {
+            datasets().for_each(|name| summary.datasets.note(Some(name)));
+            self.last_datasets = datasets().map(str::to_owned).collect();
+        }
+    }
+
+    /// Whether an index says the same.
+    fn agrees(&self, index: &Index, part: &Part) -> Result<bool, ()> {
+        let there = index.summary().ok_or(())?;
+        let times = part.tally.times.as_ref();
+        let times = times.and_then(|times| Some((micros(&times.earliest.0).ok()?, micros(&times.latest).ok()?)));
+        let here = &self.summary;
+        let listed = there.models == here.models
+            && there.versions == here.versions
+            && there.outcomes == here.outcomes
+            && there.datasets == here.datasets
+            && there.kinds == part.tally.kinds
+            && there.times == times;
+        Ok(listed && index.end == part.end && index.sum(&self.seed).map_err(drop)? == self.sum)
+    }
+}
+
+/// Compares what is derived of a segment.
+pub(super) fn compare(storage: &dyn Storage, index: Option<&Index>, part: &mut Part) {
+    let name = index_name(part.job.first);
+    let damaged = || format!("{name} is damaged, and passed over: remove it, the next start makes it again");
+    let clean = part.whole && part.findings.kept.is_empty();
+    match index {
+        // There is nothing to compare it with.
+        Some(_) if !clean => {}
+        Some(index) => match part.tally.shadow.agrees(index, part) {
+            Ok(true) => {}
+            Ok(false) => {
+                let problem = "it is not the index of its segment, and may hide entries: remove it, the next start makes it again";
+                part.findings.add(Finding { file: Some(name), ..Finding::general(problem) });
+            }
+            Err(()) => part.remarks.push(damaged()),
+        },
+        None if storage.open(&name).is_ok() => part.remarks.push(damaged()),
+        None => {}
+    }
+    if let Some(file) = wrong_hashes(storage, part) {
+        part.remarks.push(format!(
+            "{file} does not fit the entries of {}: proofs would fail; remove tree-*.hash while nothing runs, the next start makes them again",
+            part.job.name
+        ));
+    }
+}
+
+/// The file of the tree's hashes that does not hold what the segment leads to, as far as it holds anything.
+fn wrong_hashes(storage: &dyn Storage, part: &Part) -> Option<String> {
+    let (first, leaves) = part.leaves.hashes();
+    let mut at = first;
+    for chunk in leaves.chunks(CHUNK) {
+        if differs(storage, &tree_name(0), at, chunk) {
+            return Some(tree_name(0));
+        }
+        at += chunk.len() as u64;
+    }
+    let wrong = |(place, hash): &(u64, Hash)| differs(storage, &tree_name(1), *place, std::slice::from_ref(hash));
+    part.leaves.tiles().iter().any(wrong).then(|| tree_name(1))
+}
+
+fn differs(storage: &dyn Storage, name: &str, at: u64, hashes: &[Hash]) -> bool {
+    let Ok(file) = storage.open(name) else { return false };
+    let held = file.len().unwrap_or(0) / HASH_BYTES;
+    let count = usize::try_from(held.saturating_sub(at)).unwrap_or(0).min(hashes.len());
+    let mut bytes = vec![0; count * 32];
+    read_exact_at(&*file, &mut bytes, at * HASH_BYTES).is_ok() && bytes.as_chunks::<32>().0 != &hashes[..count]
+}
+
+/// How many entries the tree's hashes were made of; nothing where they are not there.
+pub(super) fn leaves_hashed(storage: &dyn Storage) -> u64 {
+    storage.open(&tree_name(0)).and_then(|file| file.len()).map_or(0, |len| len / HASH_BYTES)
+}
+
+/// What is known of entries that are no more.
+pub(super) fn hints(report: &mut Report, (hashed, orphans): (u64, &[String])) {
+    for name in orphans {
+        let problem = "the segment of this index is not here";
+        report.findings.push(Finding { file: Some(name.clone()), ..Finding::general(problem) });
+    }
+    let entries = report.log.entries;
+    if hashed > entries && report.unreadable.is_empty() {
+        let problem = format!("the tree was made of {hashed} entries, and the log has {entries}");
+        report.findings.push(Finding { file: Some(tree_name(0)), ..Finding::general(problem) });
+    }
+}

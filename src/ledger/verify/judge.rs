@@ -1,0 +1,362 @@
+//! Joins the segments of a log, in order, and holds what they say against each other and against the one tree.
+//!
+//! Pure: it knows neither files nor threads. A checkpoint's root is known while its segment or the one after it is in
+//! hand; where one names an older size (a witness's answer that came late), [`Judge::late`] says which segment must be
+//! read again. Once entries are missing there is no root beyond them, which is said once and not for every checkpoint.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use uuid::Uuid;
+
+use super::keys::Keys;
+use super::leaves::Leaves;
+use super::part::{Job, Part, Stated};
+use super::report::{Anchor, Cosigner, Ending, Finding, Findings, LogReport};
+use super::tally::{Tally, Times, went_back};
+use crate::tlog::{Hash, Range, base64};
+
+/// Roots that are kept for checkpoints that come again, with more signatures.
+const RECENT_MAX: usize = 4096;
+/// Stated heads that wait for a second reading, before it is due.
+pub(super) const LATE_MAX: usize = 65_536;
+/// `begin` entries that may be open at once; what is beyond is counted and not paired.
+const OPEN_MAX: usize = 1 << 20;
+
+/// A segment that was joined: what it takes to read it again.
+#[derive(Debug)]
+struct Joined {
+    job: Job,
+    base: Range,
+}
+
+/// The judgement, growing.
+#[derive(Debug)]
+pub(super) struct Judge<'a> {
+    keys: &'a Keys,
+    range: Range,
+    /// The first entry that is missing: there are no roots beyond it.
+    broken: bool,
+    joined: Vec<Joined>,
+    before: Option<(Range, Leaves)>,
+    recent: BTreeMap<u64, Hash>,
+    late: Vec<Stated>,
+    /// The first stated head that the entries do not lead to, and how many there were.
+    wrong: Option<(Stated, u64)>,
+    /// Heads beyond the first missing entry.
+    unchecked: u64,
+    /// The largest size at which a checkpoint held.
+    anchor: Option<(u64, Hash)>,
+    /// The largest size at which anything held.
+    held: u64,
+    /// What became of the head that was claimed.
+    claimed: Option<bool>,
+    /// Per given key.
+    cosigned: Vec<Option<Cosigner>>,
+    open: HashMap<Uuid, u64>,
+    unpaired: u64,
+    documents: BTreeSet<[u8; 32]>,
+    times: Option<Times>,
+    seal: Option<bool>,
+    end: u64,
+    findings: Findings,
+    report: LogReport,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(keys: &'a Keys) -> Self {
+        Self {
+            keys,
+            range: Range::new(0),
+            broken: false,
+            joined: Vec::new(),
+            before: None,
+            recent: BTreeMap::new(),
+            late: Vec::new(),
+            wrong: None,
+            unchecked: 0,
+            anchor: None,
+            held: 0,
+            claimed: None,
+            cosigned: vec![None; keys.given.len()],
+            open: HashMap::new(),
+            unpaired: 0,
+            documents: BTreeSet::new(),
+            times: None,
+            seal: None,
+            end: 0,
+            findings: Findings::default(),
+            report: LogReport::default(),
+        }
+    }
+
+    /// Takes the next segment.
+    pub(super) fn join(&mut self, mut part: Part) {
+        if part.job.first != self.end {
+            let (end, first) = (self.end, part.job.first);
+            let problem = if end < first {
+                format!("entries {end} to {first} are missing: no segment holds them")
+            } else {
+                format!("it begins at entry {first}, the one before ends at {end}")
+            };
+            part.found(0, Some(end.min(first)), problem);
+        }
+        self.report.segments += 1;
+        self.report.bytes += part.bytes;
+        self.end = self.end.max(part.end);
+        self.seal = part.seal;
+        self.tally(&mut part);
+        self.findings.extend(std::mem::take(&mut part.findings));
+        self.report.remarks.append(&mut part.remarks);
+        let base = self.range.clone();
+        let fits = !self.broken && self.range.join(part.leaves.range());
+        self.heads(std::mem::take(&mut part.stated), fits.then_some((&base, &part.leaves)));
+        self.broken |= !fits || !part.whole;
+        if fits {
+            self.joined.push(Joined { job: part.job, base: base.clone() });
+            self.before = Some((base, part.leaves));
+        }
+    }
+
+    /// A segment that could not be read at all. That is no finding; what it held is not known.
+    pub(super) fn unread(&mut self, job: &Job) {
+        self.report.segments += 1;
+        self.end = job.limit.unwrap_or(self.end.max(job.first));
+        self.broken = true;
+    }
+
+    /// A head that must be the log's, of a checkpoint that was seen elsewhere; [`Judge::late`] settles it.
+    pub(super) fn claim(&mut self, (size, root): (u64, Hash)) {
+        self.late.push(Stated { size, root, file: String::new(), byte: 0, signed: None, claim: true });
+    }
+
+    /// Whether the log has the claimed head; `None` where that cannot be told.
+    pub(super) fn claimed(&self) -> Option<bool> {
+        self.claimed
+    }
+
+    /// Segments that must be read again for heads that were stated late, once there are many or at the end.
+    pub(super) fn late(&mut self, now: bool) -> Vec<(Job, Range, Vec<Stated>)> {
+        if !now && self.late.len() < LATE_MAX {
+            return Vec::new();
+        }
+        let mut late = std::mem::take(&mut self.late);
+        late.sort_by_key(|stated| stated.size);
+        let mut again: Vec<(usize, Vec<Stated>)> = Vec::new();
+        for stated in late {
+            let after = self.joined.partition_point(|joined| joined.base.end() <= stated.size);
+            if stated.size > self.range.end() || after == 0 {
+                self.unchecked += u64::from(!stated.claim);
+                continue;
+            }
+            match again.last_mut() {
+                Some((place, group)) if *place == after - 1 => group.push(stated),
+                _ => again.push((after - 1, vec![stated])),
+            }
+        }
+        let of = |(place, group): (usize, Vec<Stated>)| {
+            let Joined { job, base } = self.joined.get(place)?;
+            Some((job.clone(), base.clone(), group))
+        };
+        again.into_iter().filter_map(of).collect()
+    }
+
+    /// Holds heads against a segment that was read again, over a log that begins with `base`.
+    pub(super) fn resolve(&mut self, heads: Vec<Stated>, (base, leaves): (&Range, &Leaves)) {
+        let mut roots = leaves.roots(base);
+        for stated in heads {
+            let root = roots.root(stated.size);
+            self.compare(stated, root);
+        }
+    }
+
+    /// The verdict on this log.
+    pub(super) fn end(mut self) -> LogReport {
+        let mut report = std::mem::take(&mut self.report);
+        report.entries = self.end;
+        report.ending = if self.seal == Some(true) { Ending::Stopped } else { Ending::Open };
+        report.checkpoint = self.anchor.map(|(size, root)| Anchor { size, root: base64(&root) });
+        report.uncovered = self.end.saturating_sub(self.anchor.map_or(0, |(size, _)| size));
+        report.documents = self.documents.len() as u64;
+        report.open = self.open.len() as u64 + self.unpaired;
+        if let Some(times) = &self.times {
+            report.from = Some(times.earliest.0.clone());
+            report.to = Some(times.latest.clone());
+            if let Some((count, first)) = times.back {
+                let remark = format!(
+                    "times go back by more than an hour {count} times, at entry {first} first: the clock was set"
+                );
+                report.remarks.push(remark);
+            }
+        }
+        self.ending(&report);
+        report.cosigners = self.cosigned.into_iter().flatten().collect();
+        report.findings = self.findings.kept;
+        report.more_findings = self.findings.more;
+        report
+    }
+
+    fn ending(&mut self, report: &LogReport) {
+        if let Some((stated, count)) = self.wrong.take() {
+            let (size, held) = (stated.size, self.held);
+            let others =
+                if count > 1 { format!("; {} later ones do not hold either", count - 1) } else { String::new() };
+            let problem = if size > held {
+                format!("entries {held} to {size} are not those that were committed to here{others}")
+            } else {
+                format!("the first {size} entries are not those that were committed to here{others}")
+            };
+            let entry = Some(if size > held { held } else { 0 });
+            self.findings.add(Finding { file: Some(stated.file), byte: Some(stated.byte), entry, problem });
+        }
+        if self.unchecked > 0 {
+            let problem =
+                format!("{} commitments cannot be checked, since entries before them are missing", self.unchecked);
+            self.findings.add(Finding::general(problem));
+        }
+        if report.ending == Ending::Stopped && report.uncovered > 0 && !self.broken {
+            let problem =
+                format!("the log was closed in order, and no checkpoint covers its last {} entries", report.uncovered);
+            self.findings.add(Finding { entry: Some(self.end - report.uncovered), ..Finding::general(problem) });
+        }
+        let told: u64 = report.gaps.values().fold(0, |sum, count| sum.saturating_add(*count));
+        if report.ending == Ending::Stopped && report.open > told {
+            let first = self.open.values().min().copied();
+            let problem = format!("the log was closed in order, and {} predictions began without an end", report.open);
+            self.findings.add(Finding { entry: first, ..Finding::general(problem) });
+        }
+    }
+
+    fn tally(&mut self, part: &mut Part) {
+        let tally: Tally = std::mem::take(&mut part.tally);
+        for (kind, count) in tally.kinds {
+            *self.report.kinds.entry(kind).or_default() += count;
+        }
+        for (reason, count) in tally.gaps {
+            let sum = self.report.gaps.entry(reason).or_default();
+            *sum = sum.saturating_add(count);
+        }
+        self.report.starts.0 += tally.starts.0;
+        self.report.starts.1 += tally.starts.1;
+        self.report.follows = tally.follows.or(self.report.follows.take());
+        for (digest, index) in tally.missing {
+            if !self.documents.contains(&digest) {
+                let problem =
+                    format!("no lineage document {} stands before the entry that names it", super::hex(&digest));
+                let file = Some(part.job.name.clone());
+                self.findings.add(Finding { file, byte: None, entry: Some(index), problem });
+            }
+        }
+        self.documents.extend(tally.documents);
+        if !self.open.is_empty() {
+            for id in &tally.ended {
+                self.open.remove(id);
+            }
+        }
+        for (id, index) in tally.begun {
+            if self.open.len() < OPEN_MAX {
+                self.open.insert(id, index);
+            } else {
+                self.unpaired += 1;
+            }
+        }
+        self.times(tally.times);
+    }
+
+    fn times(&mut self, part: Option<Times>) {
+        let Some(part) = part else { return };
+        let Some(times) = &mut self.times else {
+            self.times = Some(part);
+            return;
+        };
+        // Within the segment it was seen; here only whether all of it lies before what the others reached.
+        let back = went_back(&times.latest, &part.earliest.0).unwrap_or(false);
+        let more = part.back.or(back.then_some((1, part.earliest.1)));
+        times.back = match (times.back, more) {
+            (Some((count, first)), Some((more, _))) => Some((count + more, first)),
+            (before, more) => before.or(more),
+        };
+        if part.earliest.0 < times.earliest.0 {
+            times.earliest = part.earliest;
+        }
+        if part.latest > times.latest {
+            times.latest = part.latest;
+        }
+    }
+
+    /// Holds what a segment states against the tree.
+    fn heads(&mut self, stated: Vec<Stated>, here: Option<(&Range, &Leaves)>) {
+        let before = self.before.take();
+        let mut older = before.as_ref().map(|(base, leaves)| leaves.roots(base));
+        let mut newer = here.map(|(base, leaves)| leaves.roots(base));
+        for stated in stated {
+            let size = stated.size;
+            let root = newer.as_mut().and_then(|roots| roots.root(size));
+            let root = root.or_else(|| older.as_mut().and_then(|roots| roots.root(size)));
+            match root.or_else(|| self.recent.get(&size).copied()) {
+                Some(root) => self.compare(stated, Some(root)),
+                None if size <= self.range.end() => self.late.push(stated),
+                None => self.unchecked += 1,
+            }
+        }
+        self.before = before;
+    }
+
+    fn compare(&mut self, stated: Stated, root: Option<Hash>) {
+        let Some(root) = root else {
+            self.unchecked += u64::from(!stated.claim);
+            return;
+        };
+        if stated.claim {
+            self.claimed = Some(stated.root == root);
+            return;
+        }
+        self.recent.insert(stated.size, root);
+        if self.recent.len() > RECENT_MAX {
+            self.recent.pop_first();
+        }
+        if stated.root != root {
+            match &mut self.wrong {
+                Some((first, count)) => {
+                    *count += 1;
+                    if stated.size < first.size {
+                        *first = stated;
+                    }
+                }
+                None => self.wrong = Some((stated, 1)),
+            }
+            return;
+        }
+        self.held = self.held.max(stated.size);
+        let Some(signed) = stated.signed else { return };
+        self.report.unknown_signatures += signed.unknown;
+        if signed.problem.is_none() {
+            self.report.checkpoints += 1;
+            self.report.origin.get_or_insert_with(|| signed.checkpoint.origin.clone());
+            if self.anchor.is_none_or(|(size, _)| size <= stated.size) {
+                self.anchor = Some((stated.size, root));
+            }
+        }
+        for (place, time) in signed.by {
+            self.cosigned(place, stated.size, time);
+        }
+    }
+
+    fn cosigned(&mut self, place: usize, size: u64, time: Option<u64>) {
+        let (Some(slot), Some(key)) = (self.cosigned.get_mut(place), self.keys.given.get(place)) else { return };
+        let cosigner = slot.get_or_insert_with(|| Cosigner {
+            key: key.to_string(),
+            first: None,
+            last: (size, time),
+            checkpoints: 0,
+        });
+        cosigner.checkpoints += 1;
+        if let Some(time) = time
+            && cosigner.first.is_none_or(|(first, _)| size < first)
+        {
+            cosigner.first = Some((size, time));
+        }
+        if size >= cosigner.last.0 {
+            cosigner.last = (size, time);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The leaves of one segment, and from them the tree's root at any size that lies in it.
+//!
+//! Segments are hashed side by side, long before it is known what stands before them; a checkpoint names a size in the
+//! middle of one, perhaps of the one before it. So a segment's leaf hashes are kept until its successor has been judged,
+//! with the range over them at each step: a root costs less than two steps of node hashes. Pure.
+
+use crate::tlog::{Hash, Range, TILE_HEIGHT};
+
+/// Leaves between two ranges that are kept.
+const STEP: usize = 256;
+
+/// Leaves from `first` on, without a gap.
+#[derive(Debug)]
+pub(super) struct Leaves {
+    first: u64,
+    hashes: Vec<Hash>,
+    range: Range,
+    /// The range after each step of leaves, the empty one first.
+    steps: Vec<Range>,
+    /// The tiles of the level above that lie within, by their place.
+    tiles: Vec<(u64, Hash)>,
+}
+
+impl Leaves {
+    pub(super) fn new(first: u64) -> Self {
+        Self { first, hashes: Vec::new(), range: Range::new(first), steps: Vec::new(), tiles: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, leaf: Hash) {
+        if self.hashes.len().is_multiple_of(STEP) {
+            self.steps.push(self.range.clone());
+        }
+        let Self { range, tiles, .. } = self;
+        range.push(leaf, |node| {
+            if node.level == TILE_HEIGHT {
+                tiles.push((node.index, node.hash));
+            }
+        });
+        self.hashes.push(leaf);
+    }
+
+    /// The first leaf's index, and the leaves.
+    pub(super) fn hashes(&self) -> (u64, &[Hash]) {
+        (self.first, &self.hashes)
+    }
+
+    /// Roots of 256 leaves that begin at a multiple of 256, by their place.
+    pub(super) fn tiles(&self) -> &[(u64, Hash)] {
+        &self.tiles
+    }
+
+    /// The index after the last leaf.
+    pub(super) fn end(&self) -> u64 {
+        self.range.end()
+    }
+
+    /// All of them.
+    pub(super) fn range(&self) -> &Range {
+        &self.range
+    }
+
+    /// Roots at sizes within, over a log that begins with `base`.
+    pub(super) fn roots<'a>(&'a self, base: &'a Range) -> Roots<'a> {
+        Roots { leaves: self, base, at: base.clone() }
+    }
+}
+
+/// Gives roots; quickest where sizes ascend.
+#[derive(Debug)]
+pub(super) struct Roots<'a> {
+    leaves: &'a Leaves,
+    base: &'a Range,
+    at: Range,
+}
+
+impl Roots<'_> {
+    /// The root over the first `size` entries; `None` where the size is not within, or the base does not lead there.
+    pub(super) fn root(&mut self, size: u64) -> Option<Hash> {
+        let leaves = self.leaves;
+        if self.base.end() != leaves.first || !(leaves.first..=leaves.end()).contains(&size) {
+            return None;
+        }
+        let wanted = usize::try_from(size - leaves.first).ok()?;
+        let here = usize::try_from(self.at.end() - leaves.first).ok()?;
+        // The last step may not have been begun.
+        let step = (wanted / STEP).min(leaves.steps.len().saturating_sub(1));
+        if here > wanted || here < step * STEP {
+            self.at = self.base.clone();
+            self.at.join(leaves.steps.get(step)?);
+        }
+        let here = usize::try_from(self.at.end() - leaves.first).ok()?;
+        for leaf in leaves.hashes.get(here..wanted)? {
+            self.at.push(*leaf, |_| {});
+        }
+        self.at.root()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tlog::leaf_hash;
+
+    #[test]
+    fn a_root_at_any_size_in_any_order_is_that_of_the_whole_tree() {
+        let leaf = |index: u64| leaf_hash(&index.to_be_bytes());
+        let (mut whole, mut roots) = (Range::new(0), Vec::new());
+        for index in 0..1200 {
+            roots.push(whole.root());
+            whole.push(leaf(index), |_| {});
+        }
+        roots.push(whole.root());
+        for (first, end) in [(0_u64, 1200_u64), (0, 0), (300, 300), (300, 1100), (511, 1023), (700, 956)] {
+            let mut base = Range::new(0);
+            (0..first).for_each(|index| base.push(leaf(index), |_| {}));
+            let mut leaves = Leaves::new(first);
+            (first..end).for_each(|index| leaves.push(leaf(index)));
+            let mut rising = leaves.roots(&base);
+            let mut jumping = leaves.roots(&base);
+            for size in first..=end {
+                assert_eq!(rising.root(size), roots[usize::try_from(size).unwrap()], "{size} of {first}..{end}");
+                let other = first + (size * 7919) % (end - first + 1);
+                assert_eq!(jumping.root(other), roots[usize::try_from(other).unwrap()], "{other} of {first}..{end}");
+            }
+            assert_eq!(rising.root(end + 1), None);
+            assert_eq!(leaves.roots(&Range::new(0)).root(first).is_some(), first == 0, "the base must lead there");
+        }
+    }
+}
