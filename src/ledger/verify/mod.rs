@@ -1,9 +1,9 @@
 //! Verification of a whole ledger: what `audit verify` runs, and the server and the tests with it.
 //!
 //! It believes nothing but bytes that lead to a root that a key signed. Segments are read side by side, each into a
-//! [`part`], frame by frame; [`judge`] joins the parts in order, grows the one tree over them and holds every
-//! checkpoint, header and seal against it. Both are pure; [`walk`] and [`plan`] read. Derived files (`seg-….idx`,
-//! `tree-….hash`) prove nothing and are not believed: [`derived`] compares them.
+//! `part`, frame by frame; `judge` joins the parts in order, grows the one tree over them and holds every
+//! checkpoint, header and seal against it. Both are pure; `walk` and `plan` read. Derived files (`seg-….idx`,
+//! `tree-….hash`) prove nothing and are not believed: `derived` compares them.
 //!
 //! Memory: 32 bytes an entry of the segments in hand, two a thread, and what is open across them (`begin` entries,
 //! digests of documents). A log that is being written is read up to its last commit, without a lock.
