@@ -144,7 +144,7 @@ fn tree(criterion: &mut Criterion) -> anyhow::Result<()> {
         bencher.iter(|| {
             range.push(leaf_hash(black_box(&entry)), |node| {
                 black_box(node);
-            })
+            });
         });
     });
     group.finish();
