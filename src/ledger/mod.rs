@@ -72,10 +72,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub use config::{Config, Durability, WitnessConfig};
 pub use entry::Kind;
 pub use parse::{Body, Entry, Text};
-pub use signing::KeyFileError;
 pub use tiles::Tiles;
 
 use crate::exchange::{Exchange, OnFailure, Prediction, Recorder, Refusal, Ticket, Unrecorded};
+use crate::key_file::KeyFileError;
 use crate::ledger::anchor::{Anchor, Folder};
 use crate::ledger::json::Clock;
 use crate::ledger::opening::Opening;
@@ -278,11 +278,9 @@ impl Ledger {
             Phase::Failing => State::Failing { reason: pending.reason.clone() },
             Phase::Sealed => State::Sealed,
         };
-        let mut log = Vec::new();
-        json::hex(&mut log, &self.inner.shared.log);
         Status {
             state,
-            log: String::from_utf8_lossy(&log).into_owned(),
+            log: json::hex_text(&self.inner.shared.log),
             size: self.inner.shared.size(),
             synced: pending.synced.size,
         }

@@ -89,13 +89,13 @@ impl Opening<'_> {
         let Some(note) = anchor.newest().map_err(failed)? else { return Ok((found, tree)) };
         let anchored = Checkpoint::parse(&note.text).map_err(|error| failed(io::Error::other(error)))?;
         let follows = follows(&**storage, &found).map_err(failed)?;
-        let local = Local { log: hex(found.log), size: found.next, follows };
+        let local = Local { log: json::hex_text(&found.log), size: found.next, follows };
         let root_at = |size| {
             let derived = TreeReader::new(Arc::clone(storage)).root(size).ok();
             // The hashes beside the segments may be wrong where the segments are right.
             derived.filter(|root| *root == anchored.root).map_or_else(|| root_of_entries(&**storage, size), Ok)
         };
-        let Some(reason) = contradiction(&anchored, local, root_at).map_err(failed)? else { return Ok((found, tree)) };
+        let Some(reason) = contradiction(&anchored, &local, root_at).map_err(failed)? else { return Ok((found, tree)) };
         tracing::error!(anchor = anchor.name(), reason, "the log is not the one that was anchored; a new one begins");
         let reason = format!("anchor {}: {reason}", anchor.name());
         let old = if found.next == 0 { anchored.origin.rsplit('/').next().and_then(unhex) } else { Some(found.log) };
@@ -120,20 +120,13 @@ impl Opening<'_> {
 }
 
 /// The log that the found one says it follows, in hexadecimal.
-fn follows(storage: &dyn Storage, found: &Recovered) -> io::Result<Option<[u8; 32]>> {
+fn follows(storage: &dyn Storage, found: &Recovered) -> io::Result<Option<String>> {
     if let Some(note) = &found.follows {
-        return Ok(note.log.as_deref().and_then(|log| log.as_bytes().try_into().ok()));
+        return Ok(note.log.clone());
     }
     let first = recover::read_entries(storage, std::iter::once(0).collect())?;
     let start = first.first().and_then(|entry| serde_json::from_slice::<serde_json::Value>(entry).ok());
-    let log = start.as_ref().and_then(|start| start.pointer("/detail/follows/log")?.as_str());
-    Ok(log.and_then(|log| log.as_bytes().try_into().ok()))
-}
-
-fn hex(log: [u8; 16]) -> [u8; 32] {
-    let mut out = Vec::with_capacity(32);
-    json::hex(&mut out, &log);
-    out.try_into().unwrap_or([0; 32])
+    Ok(start.and_then(|start| Some(start.pointer("/detail/follows/log")?.as_str()?.to_owned())))
 }
 
 /// `start`, and the end of each prediction that a crash interrupted: on stable storage before anything else is.

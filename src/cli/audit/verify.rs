@@ -13,8 +13,8 @@ use super::Data;
 use crate::cli::output::printable;
 use crate::cli::{Status, output};
 use crate::ledger::read::{ReadError, Reader};
-use crate::ledger::verify::{Cosigner, Ending, Finding, LogReport, OldLog, Options, Progress, Report, Seen};
-use crate::tlog::VerifierKey;
+use crate::ledger::verify::{Cosigner, Ending, Finding, LogReport, OldLog, Options, Progress, Report};
+use crate::tlog::{SignedCheckpoint, VerifierKey};
 
 /// Between two drawings of the progress bar.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
         None => None,
         Some(file) => {
             let bytes = std::fs::read(file).with_context(|| file.clone())?;
-            match String::from_utf8_lossy(&bytes).parse::<Seen>() {
+            match String::from_utf8_lossy(&bytes).parse::<SignedCheckpoint>() {
                 Ok(seen) => Some(seen),
                 Err(error) => {
                     output::error(&anyhow::anyhow!("--since {file}: {error}"));

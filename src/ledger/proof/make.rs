@@ -5,8 +5,8 @@ use uuid::Uuid;
 use super::{Bundle, Extension, Piece, Reason, Refused, Trust};
 use crate::ledger::entry::Kind;
 use crate::ledger::parse::Entry;
-use crate::ledger::read::{Committed, Found, Query, ReadError, Reader};
-use crate::tlog::{Checkpoint, Note, Tile, base64, leaf_hash, verify_inclusion};
+use crate::ledger::read::{Found, Query, ReadError, Reader};
+use crate::tlog::{Checkpoint, Note, SignedCheckpoint, TILE_WIDTH, Tile, base64, leaf_hash, verify_inclusion};
 
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
@@ -201,19 +201,19 @@ impl Reader {
         Err(damage.map_or_else(|| Unproven::NoDocument(digest.to_owned()), Unproven::Read))
     }
 
-    fn piece(&self, found: &Found, committed: &Committed) -> Result<Piece, ReadError> {
+    fn piece(&self, found: &Found, committed: &SignedCheckpoint) -> Result<Piece, ReadError> {
         let proof = self.prove(found.index, committed)?.to_string();
         let entry = String::from_utf8_lossy(&found.entry).into_owned();
         Ok(Piece { entry, proof })
     }
 
     /// Why a proof that was just made does not hold: the hashes beside the log are derived, the entry is not.
-    fn diagnose(&self, refused: Refused, parts: &[&Found], committed: &Committed) -> Unproven {
+    fn diagnose(&self, refused: Refused, parts: &[&Found], committed: &SignedCheckpoint) -> Unproven {
         if !matches!(refused.reason, Reason::Path(_)) {
             return Unproven::Refused(refused);
         }
         let changed = parts.iter().find(|found| {
-            let tile = Tile { level: 0, index: found.index / 256, width: found.index % 256 + 1 };
+            let tile = Tile { level: 0, index: found.index / TILE_WIDTH, width: found.index % TILE_WIDTH + 1 };
             let kept = self.tile(tile).ok().and_then(|hashes| hashes.as_chunks::<32>().0.last().copied());
             let (Some(kept), Ok(proof)) = (kept, self.prove(found.index, committed)) else { return false };
             let Checkpoint { size, root, .. } = &committed.checkpoint;

@@ -17,7 +17,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use evidence::Committed;
 pub use follow::Follow;
 pub use heads::BySize;
 use memchr::memmem::Finder;

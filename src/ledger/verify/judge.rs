@@ -13,6 +13,7 @@ use super::leaves::Leaves;
 use super::part::{Job, Part, Stated};
 use super::report::{Anchor, Cosigner, Ending, Finding, Findings, LogReport};
 use super::tally::{Tally, Times, went_back};
+use crate::ledger::json::hex_text;
 use crate::tlog::{Hash, Range, base64};
 
 /// Roots that are kept for checkpoints that come again, with more signatures.
@@ -241,7 +242,7 @@ impl<'a> Judge<'a> {
         for (digest, index) in tally.missing {
             if !self.documents.contains(&digest) {
                 let problem =
-                    format!("no lineage document {} stands before the entry that names it", super::hex(&digest));
+                    format!("no lineage document {} stands before the entry that names it", hex_text(&digest));
                 let file = Some(part.job.name.clone());
                 self.findings.add(Finding { file, byte: None, entry: Some(index), problem });
             }

@@ -1,6 +1,6 @@
 //! Whose signatures count: those of keys that the auditor was handed, else those that the log names itself. Pure.
 
-use crate::tlog::{Checkpoint, Note, NoteError, Scheme, VerifierKey};
+use crate::tlog::{Checkpoint, Note, NoteError, Scheme, SignedCheckpoint, VerifierKey};
 
 /// The keys to check with.
 #[derive(Clone, Debug, Default)]
@@ -42,9 +42,8 @@ impl Keys {
 
     /// Reads a checkpoint of the log with this id, and checks who signed it.
     pub(super) fn check(&self, note: &[u8], log: Option<&str>) -> Result<Signed, String> {
-        let text = std::str::from_utf8(note).map_err(|_| "it is no text".to_owned())?;
-        let note: Note = text.parse().map_err(|error: NoteError| error.to_string())?;
-        let checkpoint = Checkpoint::parse(&note.text).map_err(|error| error.to_string())?;
+        let SignedCheckpoint { checkpoint, note } =
+            SignedCheckpoint::from_bytes(note).map_err(|error| error.to_string())?;
         if let Some(log) = log
             && checkpoint.origin.rsplit('/').next() != Some(log)
         {

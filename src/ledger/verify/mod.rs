@@ -20,7 +20,6 @@ mod walk;
 
 use std::io;
 use std::num::NonZero;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -28,10 +27,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use report::{Anchor, Cosigner, Ending, Finding, Follows, LogReport, OldLog, Report, Since};
 
-use crate::ledger::json;
+use crate::ledger::json::hex_text;
 use crate::ledger::read::{ReadError, Reader};
 use crate::ledger::segment::Storage;
-use crate::tlog::{Checkpoint, CheckpointError, Note, NoteError, VerifierKey};
+use crate::tlog::{SignedCheckpoint, VerifierKey};
 use judge::Judge;
 use keys::Keys;
 use part::{Job, Part};
@@ -48,39 +47,11 @@ pub struct Options {
     /// Keys that the auditor was handed: the log's own, witnesses'. Without a log's key, those count that the log names.
     pub keys: Vec<VerifierKey>,
     /// A checkpoint that was seen earlier, and that today's log must extend.
-    pub since: Option<Seen>,
+    pub since: Option<SignedCheckpoint>,
     /// The time now; times beyond it are told.
     pub now: Option<SystemTime>,
     /// Threads, else one a core.
     pub threads: Option<NonZero<usize>>,
-}
-
-/// A checkpoint that was seen earlier.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    note: Note,
-    checkpoint: Checkpoint,
-}
-
-/// Why a text is no checkpoint that could be compared with.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SeenError {
-    /// Not the form of a signed note.
-    #[error(transparent)]
-    Note(#[from] NoteError),
-    /// A note of something else.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-}
-
-impl FromStr for Seen {
-    type Err = SeenError;
-
-    fn from_str(text: &str) -> Result<Self, SeenError> {
-        let note: Note = text.parse()?;
-        let checkpoint = Checkpoint::parse(&note.text)?;
-        Ok(Self { note, checkpoint })
-    }
 }
 
 /// How far a verification is, for whoever watches it.
@@ -130,7 +101,7 @@ fn verify(storage: &dyn Storage, logs: &[Files], options: &Options, progress: &P
     let mut report = Report::default();
     for (files, plan) in logs.iter().zip(plans) {
         let strict = files.old.is_none();
-        let id = plan.log.map(|log| hex(&log));
+        let id = plan.log.map(|log| hex_text(&log));
         let keys = Keys { given: options.keys.clone(), named: plan.named.clone(), strict };
         let seen = options.since.as_ref().filter(|seen| is_of(seen, id.as_deref()));
         let mut log = log(storage, (plan, &keys), (options, seen), progress, &mut report);
@@ -151,7 +122,7 @@ fn verify(storage: &dyn Storage, logs: &[Files], options: &Options, progress: &P
 }
 
 /// Whether a checkpoint is of the log with this id.
-fn is_of(seen: &Seen, id: Option<&str>) -> bool {
+fn is_of(seen: &SignedCheckpoint, id: Option<&str>) -> bool {
     id.is_some() && seen.checkpoint.origin.rsplit('/').next() == id
 }
 
@@ -159,7 +130,7 @@ fn is_of(seen: &Seen, id: Option<&str>) -> bool {
 fn log(
     storage: &dyn Storage,
     (plan, keys): (Plan, &Keys),
-    (options, seen): (&Options, Option<&Seen>),
+    (options, seen): (&Options, Option<&SignedCheckpoint>),
     progress: &Progress,
     report: &mut Report,
 ) -> LogReport {
@@ -227,7 +198,7 @@ fn settle(storage: &dyn Storage, judge: &mut Judge<'_>, keys: &Keys, now: bool, 
     }
 }
 
-fn compare_seen(report: &mut Report, keys: &Keys, (seen, claimed): (&Seen, Option<bool>), log: &LogReport) {
+fn compare_seen(report: &mut Report, keys: &Keys, (seen, claimed): (&SignedCheckpoint, Option<bool>), log: &LogReport) {
     let checkpoint = &seen.checkpoint;
     let signed = keys.signatures(&seen.note, checkpoint.clone());
     let size = checkpoint.size;
@@ -329,10 +300,4 @@ fn chain(report: &mut Report) {
         before = Some(place);
     }
     report.findings.extend(findings.into_iter().map(Finding::general));
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut out = Vec::new();
-    json::hex(&mut out, bytes);
-    String::from_utf8_lossy(&out).into_owned()
 }

@@ -10,6 +10,7 @@ use super::leaves::Leaves;
 use super::report::{Finding, Findings};
 use super::tally::Tally;
 use crate::ledger::frame::{FrameKind, Mark};
+use crate::ledger::json::hex_text;
 use crate::ledger::segment::{BadHeader, Header};
 use crate::tlog::{Hash, leaf_hash};
 
@@ -231,7 +232,7 @@ impl Part {
                 format!("a checkpoint stands {} entries into the log where there are {}", taken.index, self.end);
             self.found(taken.offset, None, problem);
         }
-        let log = self.job.log.map(|log| super::hex(&log));
+        let log = self.job.log.map(|log| hex_text(&log));
         match keys.check(taken.payload, log.as_deref()) {
             Err(problem) => self.found(taken.offset, None, format!("a checkpoint does not hold: {problem}")),
             Ok(signed) => {
