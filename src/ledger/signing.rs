@@ -5,13 +5,14 @@
 //! first start, or given; it never leaves its file but into memory.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::key_file::{KeyFile, KeyFileError};
 use crate::ledger::index::put_file;
 use crate::ledger::json::hex_text;
+use crate::ledger::rotation::Incoming;
 use crate::ledger::segment::{Storage, read_exact_at};
 use crate::tlog::{Checkpoint, KeyError, Note, Scheme, Signer, VerifierKey};
 
@@ -19,6 +20,8 @@ use crate::tlog::{Checkpoint, KeyError, Note, Scheme, Signer, VerifierKey};
 const KEY_NAME: &str = "signing-key.pem";
 /// The ML-DSA-44 key's file beside it.
 const ML_DSA_KEY_NAME: &str = "signing-key.ml-dsa-44.pem";
+/// Where the key after it waits until the log has it.
+const NEXT_KEY_NAME: &str = "signing-key.next.pem";
 /// The file in the ledger's folder that keeps a log's origin.
 const ORIGIN_NAME: &str = "origin";
 /// The most bytes of an origin: an ML-DSA-44 signature covers no more.
@@ -30,10 +33,20 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 /// The configuration's key that names the file.
 const CONFIG_KEY: &str = "ledger.signing_key";
 
+/// How a key is had from its file.
+type Get = fn(&KeyFile) -> Result<Vec<u8>, KeyFileError>;
+
 /// Private keys in PKCS #8, not yet under a name.
+#[derive(Clone, Default)]
 pub(crate) struct Keys {
     ed25519: Vec<u8>,
     ml_dsa_44: Option<Vec<u8>>,
+    /// The Ed25519 key's file.
+    file: PathBuf,
+    /// Where a new one waits for its place, unless the file was given and is not ours to replace.
+    next: Option<KeyFile>,
+    /// What waits there.
+    waiting: Option<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Keys {
@@ -45,20 +58,62 @@ impl std::fmt::Debug for Keys {
 impl Keys {
     /// Reads the keys, made where there are none.
     pub(crate) fn open(dir: &Path, given: Option<&Path>, ml_dsa: bool) -> Result<Self, KeyFileError> {
+        let read = |file: &KeyFile| file.read_or_make();
+        Self::read(dir, given, ml_dsa, (if given.is_none() { read } else { |file| file.read() }, read))
+    }
+
+    /// Reads the keys; none is made.
+    pub(crate) fn existing(dir: &Path, given: Option<&Path>, ml_dsa: bool) -> Result<Self, KeyFileError> {
+        Self::read(dir, given, ml_dsa, (|file| file.read(), |file| file.read()))
+    }
+
+    fn read(dir: &Path, given: Option<&Path>, ml_dsa: bool, (first, second): (Get, Get)) -> Result<Self, KeyFileError> {
         let file = given.map_or_else(|| dir.join(KEY_NAME), Path::to_owned);
-        let second = file.with_file_name(ML_DSA_KEY_NAME);
-        let first = KeyFile { key: CONFIG_KEY, file, scheme: Scheme::Ed25519 };
-        let ed25519 = if given.is_none() { first.read_or_make() } else { first.read() }?;
-        let second = KeyFile { key: CONFIG_KEY, file: second, scheme: Scheme::MlDsa44 };
-        let ml_dsa_44 = ml_dsa.then(|| second.read_or_make()).transpose()?;
-        Ok(Self { ed25519, ml_dsa_44 })
+        let of = |file: PathBuf, scheme| KeyFile { key: CONFIG_KEY, file, scheme };
+        let ed25519 = first(&of(file.clone(), Scheme::Ed25519))?;
+        let ml_dsa_44 = ml_dsa.then(|| second(&of(file.with_file_name(ML_DSA_KEY_NAME), Scheme::MlDsa44)));
+        let next = given.is_none().then(|| of(dir.join(NEXT_KEY_NAME), Scheme::Ed25519));
+        let waiting = next.as_ref().filter(|next| next.file.exists()).map(KeyFile::read).transpose()?;
+        Ok(Self { ed25519, ml_dsa_44: ml_dsa_44.transpose()?, file, next, waiting })
     }
 
     /// Fresh keys that no file keeps, for tests.
     #[cfg(test)]
     pub(crate) fn fresh() -> Self {
-        let ml_dsa_44 = None;
-        Self { ed25519: Signer::generate_ed25519().unwrap_or_default(), ml_dsa_44 }
+        Self { ed25519: Signer::generate_ed25519().unwrap_or_default(), ..Self::default() }
+    }
+
+    /// The Ed25519 key.
+    pub(crate) fn ed25519(&self) -> &[u8] {
+        &self.ed25519
+    }
+
+    /// Signs with another Ed25519 key from here on.
+    pub(crate) fn set_ed25519(&mut self, der: Vec<u8>) {
+        self.ed25519 = der;
+    }
+
+    /// A key to go on with: the one in `file`, else a new one.
+    pub(crate) fn incoming(&self, file: Option<&Path>) -> Result<Incoming, KeyFileError> {
+        let made = KeyFile { key: CONFIG_KEY, file: self.file.clone(), scheme: Scheme::Ed25519 };
+        let given = file.map(|file| KeyFile { key: "--new-key", file: file.to_owned(), ..made.clone() });
+        let der = match &given {
+            Some(given) => given.read()?,
+            None => Signer::generate_ed25519().map_err(|error| made.wrong(&error))?,
+        };
+        let from = given.as_ref().unwrap_or(&made);
+        let signer = Signer::from_pkcs8("key", &der, false).map_err(|error| from.wrong(&error))?;
+        if signer.verifier().scheme() != Scheme::Ed25519 {
+            return Err(from.unfit("it is an ML-DSA-44 key; a log's first key is an Ed25519 key".to_owned()));
+        }
+        let place = given.filter(|_| self.next.is_none()).map_or_else(|| self.file.clone(), |given| given.file);
+        Ok(Incoming { der, waits: self.next.clone(), place })
+    }
+
+    /// A key that was made to go on with, and has not taken its place.
+    pub(crate) fn take_waiting(&mut self) -> Option<Incoming> {
+        let der = self.waiting.take()?;
+        Some(Incoming { der, waits: self.next.clone(), place: self.file.clone() })
     }
 
     /// The Ed25519 key alone under a log's name.

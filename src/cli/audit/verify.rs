@@ -127,7 +127,7 @@ fn print(report: &Report, out: &mut dyn Write) -> Result<()> {
     line("starts", &format!("{}, {} of them after no orderly stop", log.starts.0, log.starts.1))?;
     line("checkpoints", &checkpoints(log))?;
     for key in &report.keys {
-        line("key", key)?;
+        line("key", &known(key, log))?;
     }
     if report.vouches_for_itself {
         line(
@@ -166,6 +166,15 @@ fn print(report: &Report, out: &mut dyn Write) -> Result<()> {
     }
     writeln!(out, "{}", verdict(report))?;
     Ok(())
+}
+
+/// A key, and how the log came to it.
+fn known(key: &str, log: &LogReport) -> String {
+    let rotation = log.rotations.iter().find(|rotation| rotation.new == key);
+    let since = rotation.map_or_else(String::new, |rotation| {
+        format!(", since entry {}, which the key before it signed", rotation.entry)
+    });
+    format!("{key}{since}")
 }
 
 fn entries(log: &LogReport) -> String {

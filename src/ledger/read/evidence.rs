@@ -3,14 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use super::{Query, ReadError, Reader, Segment};
-use crate::ledger::entry::Kind;
+use super::{ReadError, Reader, Segment};
 use crate::ledger::frame::FrameKind;
 use crate::ledger::segment::{Scanner, Step};
 use crate::ledger::tree::TreeReader;
-use crate::tlog::{Hash, Proof, SignedCheckpoint, Tile, VerifierKey, consistency_proof, inclusion_proof};
+use crate::tlog::{Hash, Proof, SignedCheckpoint, Tile, consistency_proof, inclusion_proof};
 
 impl Reader {
     /// Every checkpoint of the current log, in the order in which they were written. One that is not to be read as such
@@ -35,31 +32,6 @@ impl Reader {
         self.best_checkpoint(|found| {
             (found.checkpoint.size > index).then_some((found.note.signatures.len(), found.checkpoint.size))
         })
-    }
-
-    /// The verifier keys that the current log's `start` entries name, oldest first, each once. They are what the log
-    /// says of itself: whoever distrusts it compares them with what was handed to them.
-    ///
-    /// # Errors
-    /// Where an entry cannot be read.
-    pub fn keys(&self) -> Result<Vec<VerifierKey>, ReadError> {
-        let mut keys = Vec::new();
-        let mut log = None;
-        for found in self.find(&Query { kind: Some(Kind::Lifecycle), ..Query::default() }) {
-            let found = found?;
-            if log.replace(found.log) != Some(found.log) {
-                keys.clear();
-            }
-            let Ok(Value::Object(entry)) = serde_json::from_slice(&found.entry) else { continue };
-            let named = entry.get("detail").and_then(|detail| detail.get("keys")?.as_array());
-            let named = named.into_iter().flatten().filter_map(|key| key.as_str()?.parse::<VerifierKey>().ok());
-            for key in named {
-                if !keys.contains(&key) {
-                    keys.push(key);
-                }
-            }
-        }
-        Ok(keys)
     }
 
     /// That entry `index` is in the log that a checkpoint commits to.

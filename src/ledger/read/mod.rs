@@ -8,6 +8,7 @@
 mod evidence;
 mod follow;
 mod heads;
+mod keys;
 mod leaf;
 mod query;
 mod tiles;

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use uuid::Uuid;
 
-use super::keys::Keys;
+use super::chain::Chain;
+use super::keys::{Keys, signs_for};
 use super::leaves::Leaves;
 use super::part::{Job, Part, Stated};
-use super::report::{Anchor, Cosigner, Ending, Finding, Findings, LogReport};
+use super::report::{Anchor, Cosigner, Ending, Finding, Findings, LogReport, Rotation};
 use super::tally::{Tally, Times, went_back};
 use crate::ledger::json::hex_text;
-use crate::tlog::{Hash, Range, base64};
+use crate::tlog::{Hash, Range, VerifierKey, base64};
 
 /// Roots that are kept for checkpoints that come again, with more signatures.
 const RECENT_MAX: usize = 4096;
@@ -34,6 +35,7 @@ struct Joined {
 #[derive(Debug)]
 pub(super) struct Judge<'a> {
     keys: &'a Keys,
+    chain: Chain,
     range: Range,
     /// The first entry that is missing: there are no roots beyond it.
     broken: bool,
@@ -67,6 +69,7 @@ impl<'a> Judge<'a> {
     pub(super) fn new(keys: &'a Keys) -> Self {
         Self {
             keys,
+            chain: Chain::default(),
             range: Range::new(0),
             broken: false,
             joined: Vec::new(),
@@ -170,9 +173,19 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The verdict on this log.
-    pub(super) fn end(mut self) -> LogReport {
+    /// The verdict on this log, and its keys; none where none of those given is among them.
+    pub(super) fn end(mut self) -> (LogReport, Chain) {
         let mut report = std::mem::take(&mut self.report);
+        if let Some(problem) = self.not_anchored(&report) {
+            self.findings.add(Finding::general(problem));
+            (report.checkpoints, self.anchor, self.chain) = (0, None, Chain::default());
+        }
+        let rotation = |(entry, old, new): (u64, &VerifierKey, &VerifierKey)| Rotation {
+            entry,
+            old: old.to_string(),
+            new: new.to_string(),
+        };
+        report.rotations = self.chain.changes().map(rotation).collect();
         report.entries = self.end;
         report.ending = if self.seal == Some(true) { Ending::Stopped } else { Ending::Open };
         report.checkpoint = self.anchor.map(|(size, root)| Anchor { size, root: base64(&root) });
@@ -193,7 +206,23 @@ impl<'a> Judge<'a> {
         report.cosigners = self.cosigned.into_iter().flatten().collect();
         report.findings = self.findings.kept;
         report.more_findings = self.findings.more;
-        report
+        (report, self.chain)
+    }
+
+    /// The log's own keys hold its checkpoints together; where the auditor brought one, it must be among them.
+    fn not_anchored(&self, report: &LogReport) -> Option<String> {
+        let origin = report.origin.as_deref();
+        if self.keys.log_vouches_for_itself(origin) || report.checkpoints == 0 {
+            return None;
+        }
+        let origin = origin?;
+        let signed = |place: usize| self.cosigned.get(place).is_some_and(Option::is_some);
+        let of_log = |key: &VerifierKey| signs_for(key, origin);
+        let known = |(place, key): (usize, &VerifierKey)| {
+            of_log(key) && (signed(place) || self.chain.keys().any(|own| own == key))
+        };
+        let known = self.keys.given.iter().enumerate().any(known);
+        (!known).then(|| format!("{}: the log's own keys are others", self.keys.untrusted(origin)))
     }
 
     fn ending(&mut self, report: &LogReport) {
@@ -229,6 +258,11 @@ impl<'a> Judge<'a> {
 
     fn tally(&mut self, part: &mut Part) {
         let tally: Tally = std::mem::take(&mut part.tally);
+        for (index, offset, said) in tally.keys {
+            if let Err(problem) = self.chain.take(index, said) {
+                part.found(offset, Some(index), problem);
+            }
+        }
         for (kind, count) in tally.kinds {
             *self.report.kinds.entry(kind).or_default() += count;
         }
@@ -289,7 +323,8 @@ impl<'a> Judge<'a> {
         let before = self.before.take();
         let mut older = before.as_ref().map(|(base, leaves)| leaves.roots(base));
         let mut newer = here.map(|(base, leaves)| leaves.roots(base));
-        for stated in stated {
+        for mut stated in stated {
+            self.signers(&mut stated);
             let size = stated.size;
             let root = newer.as_mut().and_then(|roots| roots.root(size));
             let root = root.or_else(|| older.as_mut().and_then(|roots| roots.root(size)));
@@ -300,6 +335,17 @@ impl<'a> Judge<'a> {
             }
         }
         self.before = before;
+    }
+
+    /// Whether a key that may signed it: each that could is known by now.
+    fn signers(&mut self, stated: &mut Stated) {
+        let Some(signed) = &mut stated.signed else { return };
+        signed.problem = self.chain.problem(self.keys, signed);
+        if let Some(problem) = &signed.problem {
+            let problem = format!("the checkpoint of {} entries does not hold: {problem}", stated.size);
+            let (file, byte) = (Some(stated.file.clone()), Some(stated.byte));
+            self.findings.add(Finding { file, byte, entry: None, problem });
+        }
     }
 
     fn compare(&mut self, stated: Stated, root: Option<Hash>) {

@@ -236,14 +236,6 @@ impl Part {
         match keys.check(taken.payload, log.as_deref()) {
             Err(problem) => self.found(taken.offset, None, format!("a checkpoint does not hold: {problem}")),
             Ok(signed) => {
-                if let Some(problem) = &signed.problem {
-                    let size = signed.checkpoint.size;
-                    self.found(
-                        taken.offset,
-                        None,
-                        format!("the checkpoint of {size} entries does not hold: {problem}"),
-                    );
-                }
                 let (size, root) = (signed.checkpoint.size, signed.checkpoint.root);
                 self.state(taken.offset, (size, root), Some(signed), 0..=self.end);
             }
