@@ -24,7 +24,8 @@ const ADD: &str = "/add-checkpoint";
 pub(crate) struct Here {
     handle: Handle,
     vkey: VerifierKey,
-    _folder: Folder,
+    witness: Arc<Witness>,
+    folder: Folder,
 }
 
 impl Here {
@@ -35,17 +36,25 @@ impl Here {
     /// One that knows the logs of these verifier keys and origins.
     pub(crate) fn knowing(logs: &[(String, Option<String>)]) -> Self {
         let folder = Folder::new();
+        let witness = Arc::new(Witness::open(&Self::config(&folder, logs), false).unwrap());
+        let vkey = witness.verifiers()[0].clone();
+        let handle = serve(bind(([127, 0, 0, 1], 0).into()).unwrap(), Arc::clone(&witness)).unwrap();
+        Self { handle, vkey, witness, folder }
+    }
+
+    /// Knows these from here on, as after a reload.
+    pub(crate) fn know(&self, logs: &[(String, Option<String>)]) {
+        self.witness.know(&Self::config(&self.folder, logs)).unwrap();
+    }
+
+    fn config(folder: &Folder, logs: &[(String, Option<String>)]) -> Config {
         let logs = logs.iter().cloned().map(|(vkey, origin)| LogConfig { vkey, origin });
-        let config = Config {
+        Config {
             name: Some("witness.example/w1".to_owned()),
             dir: folder.path().to_owned(),
             logs: logs.collect(),
             ..Config::default()
-        };
-        let witness = Arc::new(Witness::open(&config, false).unwrap());
-        let vkey = witness.verifiers()[0].clone();
-        let handle = serve(bind(([127, 0, 0, 1], 0).into()).unwrap(), witness).unwrap();
-        Self { handle, vkey, _folder: folder }
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
