@@ -12,7 +12,7 @@ use crate::support::eventually;
 use crate::support::message::{INFER, INPUT, OUTPUT, infer, ok, post};
 use crate::support::model_server::ModelServer;
 use crate::support::touchmark::{Folder, Setup};
-use crate::witness::Here;
+use crate::support::witness::Here;
 
 fn audit(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_touchmark")).arg("audit").args(arguments).output().unwrap()
@@ -94,7 +94,7 @@ async fn a_rotated_log_goes_on_with_a_witness_that_knows_both_keys() {
         })
     };
     let cosigner: VerifierKey = witness.vkey().clone();
-    let cosigned = async |key: &VerifierKey| {
+    let until_seen = async |key: &VerifierKey| {
         eventually("a checkpoint of the log and the witness", || {
             let newest = Reader::open(&data).unwrap().newest_checkpoint().unwrap()?;
             newest.note.verified_by([key, &cosigner]).is_ok_and(|signed| signed.len() == 2).then_some(())
@@ -102,7 +102,7 @@ async fn a_rotated_log_goes_on_with_a_witness_that_knows_both_keys() {
         .await;
     };
     let mut second = setup().start();
-    cosigned(&old).await;
+    until_seen(&old).await;
     second.stop().await;
     let new = rotate(&data);
     assert_eq!((new.name(), new == old), (old.name(), false));
@@ -111,7 +111,7 @@ async fn a_rotated_log_goes_on_with_a_witness_that_knows_both_keys() {
     // The witness does not know the new key yet: nothing else waits for that.
     third.predictions(1).await;
     witness.know(&[(old.to_string(), None), (new.to_string(), None)]);
-    cosigned(&new).await;
+    until_seen(&new).await;
     third.stop().await;
     let (old, new, cosigner) = (old.to_string(), new.to_string(), cosigner.to_string());
     for keys in [[&old, &cosigner], [&new, &cosigner]] {
