@@ -95,6 +95,9 @@ impl Reader {
     }
 
     fn lost(&self, error: io::Error) -> ReadError {
-        self.error("tree-*.hash (remove them and start touchmark: it makes them again)", error)
+        // Those of a log that was set aside nobody makes again.
+        let old = self.path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("old-"));
+        let mend = if old { "" } else { " (remove them and start touchmark: it makes them again)" };
+        self.error(&format!("tree-*.hash{mend}"), error)
     }
 }

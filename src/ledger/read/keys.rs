@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Query, ReadError, Reader};
+use super::{Found, Query, ReadError, Reader};
 use crate::ledger::entry::Kind;
 use crate::ledger::frame::FrameKind;
 use crate::ledger::parse::Entry;
@@ -17,32 +17,18 @@ impl Reader {
     /// # Errors
     /// Where an entry cannot be read.
     pub fn keys(&self) -> Result<Vec<VerifierKey>, ReadError> {
-        let mut keys = Vec::new();
-        let mut log = None;
-        for found in self.find(&Query { kind: Some(Kind::Lifecycle), ..Query::default() }) {
-            let found = found?;
-            if log.replace(found.log) != Some(found.log) {
-                keys.clear();
-            }
-            let Ok(Value::Object(entry)) = serde_json::from_slice(&found.entry) else { continue };
-            let Some(detail) = entry.get("detail") else { continue };
-            let started = detail.get("keys").and_then(Value::as_array).into_iter().flatten();
-            let changed = detail.get("new").filter(|_| entry.get("event").is_some_and(|event| event == "key"));
-            for key in started.chain(changed).filter_map(|key| key.as_str()?.parse::<VerifierKey>().ok()) {
-                if !keys.contains(&key) {
-                    keys.push(key);
-                }
-            }
-        }
-        Ok(keys)
+        Ok(named(&self.find_here(&lifecycle()).collect::<Result<Vec<_>, _>>()?))
+    }
+
+    /// The same, as far as entries can be read.
+    pub(crate) fn readable_keys(&self) -> Vec<VerifierKey> {
+        named(&self.find_here(&lifecycle()).filter_map(Result::ok).collect::<Vec<_>>())
     }
 
     /// The changes of the current log's key that the keys before them signed: the old key and the new.
     pub(crate) fn key_changes(&self) -> Result<Vec<(VerifierKey, VerifierKey)>, ReadError> {
-        let mut find = self.find(&Query { kind: Some(Kind::Lifecycle), ..Query::default() });
-        find.segments.retain(|segment| !segment.old);
         let mut changes = Vec::new();
-        for found in find {
+        for found in self.find_here(&lifecycle()) {
             let found = found?;
             let change = Entry::parse(&found.entry).ok().and_then(|entry| Change::of(&entry)?.ok());
             changes.extend(change.and_then(|change| change.verify(found.index).ok()));
@@ -86,4 +72,25 @@ impl Reader {
         }
         Ok(entries)
     }
+}
+
+fn lifecycle() -> Query {
+    Query { kind: Some(Kind::Lifecycle), ..Query::default() }
+}
+
+/// The keys that entries name, each once.
+fn named(found: &[Found]) -> Vec<VerifierKey> {
+    let mut keys = Vec::new();
+    for found in found {
+        let Ok(Value::Object(entry)) = serde_json::from_slice(&found.entry) else { continue };
+        let Some(detail) = entry.get("detail") else { continue };
+        let started = detail.get("keys").and_then(Value::as_array).into_iter().flatten();
+        let changed = detail.get("new").filter(|_| entry.get("event").is_some_and(|event| event == "key"));
+        for key in started.chain(changed).filter_map(|key| key.as_str()?.parse::<VerifierKey>().ok()) {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+    }
+    keys
 }

@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
 
 use super::chain::Chain;
+use super::clock::Clock;
 use super::keys::{Keys, signs_for};
-use super::leaves::Leaves;
+use super::leaves::{Leaves, is_kept};
 use super::part::{Job, Part, Stated};
 use super::report::{Anchor, Cosigner, Ending, Finding, Findings, LogReport, Rotation};
-use super::tally::{Tally, Times, went_back};
+use super::tally::{Tally, Times, micros, went_back};
 use crate::ledger::json::hex_text;
-use crate::tlog::{Hash, Range, VerifierKey, base64};
+use crate::tlog::{Hash, Node, Range, VerifierKey, base64};
 
 /// Roots that are kept for checkpoints that come again, with more signatures.
 const RECENT_MAX: usize = 4096;
@@ -36,7 +37,10 @@ struct Joined {
 pub(super) struct Judge<'a> {
     keys: &'a Keys,
     chain: Chain,
+    clock: Clock,
     range: Range,
+    /// Nodes that the tree's files should hold, not yet compared.
+    nodes: Vec<Node>,
     /// The first entry that is missing: there are no roots beyond it.
     broken: bool,
     joined: Vec<Joined>,
@@ -70,7 +74,9 @@ impl<'a> Judge<'a> {
         Self {
             keys,
             chain: Chain::default(),
+            clock: Clock::default(),
             range: Range::new(0),
+            nodes: Vec::new(),
             broken: false,
             joined: Vec::new(),
             before: None,
@@ -108,17 +114,33 @@ impl<'a> Judge<'a> {
         self.report.bytes += part.bytes;
         self.end = self.end.max(part.end);
         self.seal = part.seal;
+        let latest = part.tally.times.as_ref().and_then(|times| micros(&times.latest).ok());
+        self.clock.join(std::mem::take(&mut part.clock), part.end, latest);
         self.tally(&mut part);
         self.findings.extend(std::mem::take(&mut part.findings));
         self.report.remarks.append(&mut part.remarks);
         let base = self.range.clone();
-        let fits = !self.broken && self.range.join(part.leaves.range());
+        let Self { range, nodes, broken, .. } = &mut *self;
+        let fits = !*broken && range.join(part.leaves.range(), |node| nodes.extend(Some(*node).filter(is_kept)));
+        if fits && !part.job.old {
+            nodes.extend(part.leaves.take_nodes());
+        }
         self.heads(std::mem::take(&mut part.stated), fits.then_some((&base, &part.leaves)));
         self.broken |= !fits || !part.whole;
         if fits {
             self.joined.push(Joined { job: part.job, base: base.clone() });
             self.before = Some((base, part.leaves));
         }
+    }
+
+    /// Takes the nodes above the leaves that the tree has had since the last time.
+    pub(super) fn take_nodes(&mut self) -> Vec<Node> {
+        std::mem::take(&mut self.nodes)
+    }
+
+    /// Says what is no damage and should be known.
+    pub(super) fn remark(&mut self, remarks: Vec<String>) {
+        self.report.remarks.extend(remarks);
     }
 
     /// A segment that could not be read at all. That is no finding; what it held is not known.
@@ -202,6 +224,7 @@ impl<'a> Judge<'a> {
                 report.remarks.push(remark);
             }
         }
+        report.remarks.extend(self.clock.remarks(&self.keys.given));
         self.ending(&report);
         report.cosigners = self.cosigned.into_iter().flatten().collect();
         report.findings = self.findings.kept;
@@ -397,6 +420,9 @@ impl<'a> Judge<'a> {
             checkpoints: 0,
         });
         cosigner.checkpoints += 1;
+        if let Some(time) = time {
+            self.clock.cosigned(place, size, time);
+        }
         if let Some(time) = time
             && cosigner.first.is_none_or(|(first, _)| size < first)
         {

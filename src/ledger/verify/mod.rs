@@ -9,6 +9,7 @@
 //! digests of documents). A log that is being written is read up to its last commit, without a lock.
 
 mod chain;
+mod clock;
 mod derived;
 mod judge;
 mod keys;
@@ -144,10 +145,16 @@ fn log(
 ) -> (LogReport, Chain) {
     let threads = options.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
     let mut judge = Judge::new(keys);
-    let mut unreadable = Vec::new();
+    let (mut unreadable, mut upper) = (Vec::new(), derived::Upper::default());
     each(storage, &plan.jobs, (keys, progress, threads), |job, part| {
         match part {
-            Ok(part) => judge.join(part),
+            Ok(part) => {
+                judge.join(part);
+                let nodes = judge.take_nodes();
+                if !job.old {
+                    judge.remark(upper.compare(storage, &nodes));
+                }
+            }
             Err(error) => {
                 unreadable.push(format!("{}: {error}", job.name));
                 judge.unread(job);
