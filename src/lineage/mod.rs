@@ -3,10 +3,12 @@
 //! The proxy sees only what is resolved here ([`Identity`]), never how it was found. Today's one resolver,
 //! [`resolve()`], freezes what the configuration declares; it reads no network and no file.
 
+pub mod catalog;
 mod checks;
 mod config;
 mod content;
 mod document;
+mod facts;
 mod header;
 mod identity;
 mod resolve;
@@ -17,6 +19,9 @@ pub(crate) use config::DatasetMapping;
 pub use config::{CodeConfig, DatasetConfig, Declared, EnvironmentConfig, RunConfig};
 pub use content::{Code, Content, Dataset, Environment, Model, Reproducible, Role, Run, Source};
 pub use document::{Document, Identity};
+pub use facts::{
+    About, DatasetFact, DeploymentFact, EnvironmentFact, Facts, ImageFact, ModelFact, RunFact, RunKind, Stage, Used,
+};
 pub use header::dataset_version;
 pub use identity::{DatasetId, EntityId, IdentityError, ModelId};
 pub use resolve::{ResolveError, observe, resolve};
