@@ -8,6 +8,7 @@
 //! `shutdown.grace`, what is left is cut and recorded as that; the ledger is sealed; spans are flushed; the admin
 //! listener goes last, so that the end can be watched.
 
+mod catalog;
 mod health;
 mod reload;
 mod run;
@@ -87,6 +88,7 @@ pub struct App {
     ledger: Arc<Ledger>,
     weights: Arc<traffic::Weights>,
     checks: health::Checks,
+    control: catalog::Control,
     data: run::DataDir,
 }
 
@@ -112,6 +114,8 @@ impl App {
         probe(&readiness, &ledger, &snapshot);
         let status = admin::Status::new(&config.deployment.name, &instance);
         let weights = Arc::new(traffic::Weights::new(&snapshot, &ledger));
+        let control =
+            catalog::Control::start(&config).map_err(io_error("cannot start the thread of the control plane"))?;
         let parts = admin::Parts {
             metrics: Metrics::clone(metrics),
             readiness: readiness.clone(),
@@ -120,6 +124,7 @@ impl App {
             traffic: Arc::clone(&weights) as _,
             backends: Arc::new(health::Known(Arc::clone(&snapshot))) as _,
             tiles: Arc::new(ledger.tiles(&config.ledger.dir)),
+            catalog: control.catalog(),
         };
         let admin = admin::serve(admin_socket, parts)?;
         let data = run::DataDir::announce(&config.ledger.dir, admin.address(), listening, config.proxy.tls.is_some())
@@ -139,7 +144,7 @@ impl App {
             Server::start(&config.proxy, &socket, &shared).map_err(io_error("cannot start the proxy's threads"))?;
         tracing::info!(listen = %listening, admin = %admin.address(), ledger = %config.ledger.dir.display(),
             deployment = %config.deployment.name, instance = %instance, "serving");
-        Ok(Self { config, listen: listening, server, admin, readiness, shared, ledger, weights, checks, data })
+        Ok(Self { config, listen: listening, server, admin, readiness, shared, ledger, weights, checks, control, data })
     }
 
     /// Where predictions are served.
@@ -159,7 +164,7 @@ impl App {
 
     /// Stops in order. `true` where every exchange ended by itself.
     pub fn stop(self) -> bool {
-        let Self { config, server, admin, readiness, shared, ledger, checks, data, .. } = self;
+        let Self { config, server, admin, readiness, shared, ledger, checks, control, data, .. } = self;
         readiness.set(STOPPING, Err("stopping".to_owned()));
         std::thread::sleep(config.shutdown.delay.0);
         server.enter(Phase::Draining);
@@ -180,6 +185,7 @@ impl App {
         shared.tracer.shutdown(FLUSH_PATIENCE);
         drop(data);
         admin.stop();
+        control.stop();
         tracing::info!("stopped");
         whole
     }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::proxy::{self, BackendConfig, BackendTlsConfig, TlsConfig};
 use crate::units::Period;
-use crate::{admin, ledger, telemetry, witness};
+use crate::{admin, ledger, lineage, telemetry, witness};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub struct Config {
     pub backends: Vec<BackendConfig>,
     /// Where entries are kept.
     pub ledger: ledger::Config,
+    /// Where stamps come from, and where the catalog lies.
+    pub lineage: lineage::Config,
     /// Logs and traces.
     pub telemetry: telemetry::Config,
     /// The admin listener.

@@ -12,6 +12,7 @@ mod facts;
 mod header;
 mod identity;
 mod resolve;
+mod section;
 
 pub use checks::{completeness, reproducible};
 #[cfg(test)]
@@ -25,3 +26,4 @@ pub use facts::{
 pub use header::dataset_version;
 pub use identity::{DatasetId, EntityId, IdentityError, ModelId};
 pub use resolve::{ResolveError, observe, resolve};
+pub use section::{CATALOG_FILE, CatalogConfig, Config, SourceKind};
