@@ -138,4 +138,6 @@ pub enum Source {
     /// The configuration.
     #[default]
     Static,
+    /// A file of facts.
+    File,
 }
