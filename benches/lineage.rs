@@ -44,7 +44,11 @@ fn main() -> anyhow::Result<()> {
             let catalog = Catalog::open(&Location::File(file.clone()), Causality::Flag).await?;
             let began = Instant::now();
             fill(&file, artifacts).await?;
-            println!("{artifacts} artifacts, {} edges, written in {:.1} s", artifacts * 2, began.elapsed().as_secs_f64());
+            println!(
+                "{artifacts} artifacts, {} edges, written in {:.1} s",
+                artifacts * 2,
+                began.elapsed().as_secs_f64()
+            );
             let measured = ask(&catalog, artifacts).await;
             catalog.close().await;
             measured
@@ -60,9 +64,8 @@ fn main() -> anyhow::Result<()> {
 async fn fill(file: &Path, artifacts: u64) -> anyhow::Result<()> {
     let pool = AnyPool::connect(&format!("sqlite://{}?mode=rwc", file.display())).await?;
     let runs = artifacts / 2;
-    let numbers = |to: u64| {
-        format!("WITH RECURSIVE n (k) AS (SELECT 0 UNION ALL SELECT k + 1 FROM n WHERE k + 1 < {to})")
-    };
+    let numbers =
+        |to: u64| format!("WITH RECURSIVE n (k) AS (SELECT 0 UNION ALL SELECT k + 1 FROM n WHERE k + 1 < {to})");
     let input = |way: u64| {
         // The first run of a project has nothing before it.
         format!(
@@ -84,7 +87,8 @@ async fn fill(file: &Path, artifacts: u64) -> anyhow::Result<()> {
         "INSERT INTO revision SELECT id, 1, NULL, 2, 's3://lake/' || name FROM node".to_owned(),
         "INSERT INTO property SELECT id, 0, 'version', 1, NULL, 3, 'v1', NULL FROM node".to_owned(),
         "INSERT INTO property SELECT id, 1, 'owner', 1, NULL, 3, 'team-' || id % 100, NULL FROM node".to_owned(),
-        "INSERT INTO property SELECT id, 1, 'digest', 1, NULL, 3, 'sha256:' || hex(id * 7919), NULL FROM node".to_owned(),
+        "INSERT INTO property SELECT id, 1, 'digest', 1, NULL, 3, 'sha256:' || hex(id * 7919), NULL FROM node"
+            .to_owned(),
         format!(
             "{} INSERT INTO edge SELECT k + 1, k / 2 + 1 + {artifacts}, k + 1, 4, '', NULL, NULL, 1, NULL FROM n",
             numbers(artifacts)

@@ -3,6 +3,7 @@
 //! The proxy sees only what is resolved here ([`Identity`]), never how it was found. Today's one resolver,
 //! [`resolve()`], freezes what the configuration declares; it reads no network and no file.
 
+pub mod ask;
 pub mod catalog;
 mod checks;
 mod config;

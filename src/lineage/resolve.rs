@@ -40,6 +40,7 @@ pub fn resolve(declared: &Declared<'_>) -> Result<Identity, Vec<ResolveError>> {
             digest: declared.digest.map(str::to_owned),
         },
         datasets: declared.datasets.iter().map(super::DatasetConfig::content).collect(),
+        bases: Vec::new(),
         run: declared.run.map(run),
         reproducible: Reproducible::default(),
         source: Source::Static,
@@ -110,14 +111,18 @@ fn document(content: &Content) -> Result<Document, ResolveError> {
 
 fn run(config: &RunConfig) -> Run {
     let code = Code { repo: config.code.repo.clone(), commit: config.code.commit.clone(), dirty: config.code.dirty };
-    let environment =
-        Environment { image: config.environment.image.clone(), lock_digest: config.environment.lock_digest.clone() };
+    let environment = Environment {
+        image: config.environment.image.clone(),
+        lock_digest: config.environment.lock_digest.clone(),
+        hardware: None,
+    };
     Run {
         id: config.id.clone(),
         code: (code != Code::default()).then_some(code),
         parameters: config.parameters.clone(),
         seeds: config.seeds.clone(),
         environment: (environment != Environment::default()).then_some(environment),
+        script_digest: None,
     }
 }
 

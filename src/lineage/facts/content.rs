@@ -19,10 +19,12 @@ impl Facts {
         };
         let made = |run: &&RunFact| run.outputs.iter().any(|made| named(made).as_ref() == Some(id));
         let run = self.runs.iter().find(made);
-        let mut datasets = Vec::new();
+        let (mut datasets, mut bases) = (Vec::new(), Vec::new());
         for used in run.iter().flat_map(|run| &run.inputs) {
-            if let EntityId::Dataset(dataset) = used.id.parse()? {
-                datasets.push(self.dataset(dataset, &used.role));
+            match used.id.parse()? {
+                EntityId::Dataset(dataset) => datasets.push(self.dataset(dataset, &used.role)),
+                EntityId::Model(base) => bases.push(base.to_string()),
+                _ => {}
             }
         }
         Ok(Some(Content {
@@ -33,6 +35,7 @@ impl Facts {
                 digest: fact.digest.clone(),
             },
             datasets,
+            bases,
             run: run.map(RunFact::content),
             reproducible: Reproducible::default(),
             source: Source::File,
@@ -74,9 +77,11 @@ impl RunFact {
         let environment = self.environment.as_ref().map(|environment| Environment {
             image: environment.image.clone(),
             lock_digest: environment.lock_digest.clone(),
+            hardware: environment.hardware.clone(),
         });
         Run {
             id: Some(self.id.clone()),
+            script_digest: self.script_digest.clone(),
             code: self.code.clone(),
             parameters: self.parameters.clone(),
             seeds: self.seeds.clone(),
