@@ -4,6 +4,7 @@
 //! Nothing that a request needs runs here.
 
 use std::io;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -61,17 +62,32 @@ impl Control {
 
     /// Asks the source before the first prediction, for as long as it may take.
     pub(super) fn first(&self, sourced: &Sourced, config: &Config) {
-        self.runtime.block_on(async {
+        if config.lineage.source == SourceKind::Static {
+            return;
+        }
+        let (catalog, sourced, config) = (self.catalog.clone(), sourced.clone(), config.clone());
+        // What was last known stands where it takes longer, which is told by the refresh.
+        self.wait(async move {
             let own = config.lineage.source == SourceKind::Catalog && config.lineage.server.is_none();
             let open = async {
-                while own && self.catalog.get().is_err() {
+                while own && catalog.get().is_err() {
                     sleep(OPEN_STEP).await;
                 }
             };
-            // What was last known stands where it takes longer, which is told by the refresh.
             let _late = timeout(OPEN_PATIENCE, open).await;
-            sourced.refresh(config).await;
+            sourced.refresh(&config).await;
         });
+    }
+
+    /// Waits for work of the control plane, which bounds its own time.
+    fn wait(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let (done, over) = sync_channel(1);
+        self.runtime.spawn(async move {
+            work.await;
+            let _ = done.send(());
+        });
+        // Closed where the work panicked: that is over too.
+        let _ = over.recv();
     }
 
     /// Asks the source again and again, by the configuration in force.
@@ -124,12 +140,12 @@ impl Control {
 
     /// Closes the catalog, after what is under way.
     pub(super) fn stop(self) {
-        if let Ok(catalog) = self.catalog.get() {
-            // A timer is made where its runtime is.
-            let closed = async { tokio::time::timeout(CLOSE_PATIENCE, catalog.close()).await };
-            if self.runtime.block_on(closed).is_err() {
-                tracing::warn!("the catalog was still in use: SQLite and PostgreSQL take back what was not finished");
-            }
+        if let Ok(catalog) = self.catalog.get().cloned() {
+            self.wait(async move {
+                if timeout(CLOSE_PATIENCE, catalog.close()).await.is_err() {
+                    tracing::warn!("the catalog was still in use: its database takes back what was not finished");
+                }
+            });
         }
         self.runtime.shutdown_background();
     }

@@ -50,7 +50,13 @@ impl App {
         Ok("applied")
     }
 
-    /// Takes over what the source of the lineage says now.
+    /// Asks the source of the lineage now, and takes over what it says.
+    pub fn refresh_lineage(&mut self) {
+        self.control.first(&self.sourced, &self.config);
+        self.lineage_changed();
+    }
+
+    /// Takes over what the source of the lineage has said.
     pub(super) fn lineage_changed(&mut self) {
         match compile(&self.config, &self.sourced, &self.shared.metrics) {
             Ok(compiled) if same(&compiled.identities, &self.identities) => {}

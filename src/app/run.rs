@@ -71,7 +71,9 @@ pub fn serve(config: Config, source: &Source) -> Result<Ended, ServeError> {
     let watched = listen(files(&config), sender.clone())?;
     let mut app = App::start(config, &metrics)?;
     // A full queue holds as much already.
-    app.control.on_change(move || drop(sender.try_send(Event::Lineage)));
+    app.control.on_change(move || {
+        let _ = sender.try_send(Event::Lineage);
+    });
     loop {
         match events.recv() {
             // Logged and counted where it is refused.
