@@ -29,7 +29,8 @@ type Changed = Box<dyn Fn() + Send + Sync>;
 
 /// The catalog and the runtime that it lives on.
 pub(super) struct Control {
-    runtime: Runtime,
+    /// There until the drop, which may happen where a runtime must not be waited for.
+    runtime: Option<Runtime>,
     catalog: Opening,
     /// The configuration in force, once there is something to follow.
     config: Arc<OnceLock<ArcSwap<Config>>>,
@@ -147,6 +148,5 @@ impl Control {
                 }
             });
         }
-        self.runtime.shutdown_background();
     }
 }

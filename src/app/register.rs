@@ -4,6 +4,7 @@
 //! All copies of a deployment say the same under one name; what one copy alone knows stands under its own.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use crate::config::Config;
 use crate::lineage::catalog::{
@@ -31,11 +32,13 @@ pub(super) fn batch(config: &Config, backends: &[BackendConfig], weights: &BTree
     let weights = weights.iter().map(|(name, weight)| (name.clone(), serde_json::Value::from(*weight)));
     let backends: BTreeMap<&str, &str> =
         backends.iter().map(|backend| (backend.name.as_str(), backend.url.as_str())).collect();
-    let digest = Sha256::digest(serde_json::to_vec(config).unwrap_or_default());
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut digest = "sha256:".to_owned();
+    for byte in Sha256::digest(serde_json::to_vec(config).unwrap_or_default()) {
+        let _ = write!(digest, "{byte:02x}");
+    }
     let properties = BTreeMap::from([
-        ("config_digest".to_owned(), Value::from(format!("sha256:{digest}"))),
-        (format!("weights.{instance}"), Value::Struct(serde_json::Value::from_iter(weights))),
+        ("config_digest".to_owned(), Value::from(digest)),
+        (format!("weights.{instance}"), Value::Struct(weights.collect())),
         ("backends".to_owned(), Value::Struct(serde_json::json!(backends))),
     ]);
     let deployment = DeploymentFact {
