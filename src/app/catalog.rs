@@ -53,7 +53,7 @@ impl Control {
         runtime.spawn(async move {
             opening.open(&location, lineage.causality).await;
         });
-        Ok(Self { runtime, catalog, config: Arc::default(), changed: Arc::default() })
+        Ok(Self { runtime: Some(runtime), catalog, config: Arc::default(), changed: Arc::default() })
     }
 
     /// The catalog, once it is open.
@@ -80,10 +80,16 @@ impl Control {
         });
     }
 
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(work);
+        }
+    }
+
     /// Waits for work of the control plane, which bounds its own time.
     fn wait(&self, work: impl Future<Output = ()> + Send + 'static) {
         let (done, over) = sync_channel(1);
-        self.runtime.spawn(async move {
+        self.spawn(async move {
             work.await;
             let _ = done.send(());
         });
@@ -95,7 +101,7 @@ impl Control {
     pub(super) fn follow(&self, sourced: &Sourced, config: &Config) {
         let (sourced, in_force, changed) = (sourced.clone(), Arc::clone(&self.config), Arc::clone(&self.changed));
         let config = in_force.get_or_init(|| ArcSwap::from_pointee(config.clone())).load_full();
-        self.runtime.spawn(async move {
+        self.spawn(async move {
             let mut pending = false;
             let mut pause = config.lineage.refresh.0;
             loop {
@@ -126,7 +132,7 @@ impl Control {
     /// Tells the catalog what this deployment serves, as soon as it is open.
     pub(super) fn register(&self, batch: Batch) {
         let catalog = self.catalog.clone();
-        self.runtime.spawn(async move {
+        self.spawn(async move {
             loop {
                 if let Ok(catalog) = catalog.get() {
                     if let Err(error) = super::register::record(catalog, batch).await {
@@ -147,6 +153,15 @@ impl Control {
                     tracing::warn!("the catalog was still in use: its database takes back what was not finished");
                 }
             });
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // In the background: whoever drops this may itself be a task, which must not wait.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
         }
     }
 }
