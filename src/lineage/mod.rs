@@ -3,13 +3,17 @@
 //! The proxy sees only what is resolved here ([`Identity`]), never how it was found. Today's one resolver,
 //! [`resolve()`], freezes what the configuration declares; it reads no network and no file.
 
+pub mod ask;
+pub mod catalog;
 mod checks;
 mod config;
 mod content;
 mod document;
+mod facts;
 mod header;
 mod identity;
 mod resolve;
+mod section;
 
 pub use checks::{completeness, reproducible};
 #[cfg(test)]
@@ -17,6 +21,10 @@ pub(crate) use config::DatasetMapping;
 pub use config::{CodeConfig, DatasetConfig, Declared, EnvironmentConfig, RunConfig};
 pub use content::{Code, Content, Dataset, Environment, Model, Reproducible, Role, Run, Source};
 pub use document::{Document, Identity};
+pub use facts::{
+    About, DatasetFact, DeploymentFact, EnvironmentFact, Facts, ImageFact, ModelFact, RunFact, RunKind, Stage, Used,
+};
 pub use header::dataset_version;
 pub use identity::{DatasetId, EntityId, IdentityError, ModelId};
-pub use resolve::{ResolveError, observe, resolve};
+pub use resolve::{ResolveError, freeze, observe, resolve};
+pub use section::{CATALOG_FILE, CatalogConfig, Config, SourceKind};
