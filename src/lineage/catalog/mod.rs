@@ -7,6 +7,7 @@
 
 mod graph;
 mod guard;
+mod look;
 mod opening;
 mod read;
 mod record;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use graph::{Edge, EventKind, Node, NodeKind, Properties, State, Value, ValueKind};
+pub use look::Held;
 pub use opening::Opening;
 pub use read::Changed;
 pub use record::{Batch, EdgeRecord, MemberRecord, NodeRecord, NodeRef, Recorded};

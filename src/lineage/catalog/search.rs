@@ -24,6 +24,9 @@ pub struct Filter {
     pub name: Option<String>,
     /// `NAME=VALUE`: a property with that value; a number, `true` and `false` as they are shown.
     pub property: Option<(String, String)>,
+    /// More of them: all must hold.
+    #[serde(skip)]
+    pub properties: Vec<(String, String)>,
     /// Held by this context, by its number.
     #[serde(skip)]
     pub context: Option<i64>,
@@ -73,7 +76,7 @@ impl Catalog {
         if let Some(name) = &filter.name {
             and("node.name >= {0} AND node.name < {1}", &[name, &format!("{name}\u{10ffff}")]);
         }
-        if let Some((name, value)) = &filter.property {
+        for (name, value) in filter.property.iter().chain(&filter.properties) {
             and(
                 "node.id IN (SELECT property.node FROM property WHERE property.name = {0} \
                  AND substr(property.value, 1, 200) = substr({1}, 1, 200) AND property.value = {1} \
