@@ -147,6 +147,8 @@ pub enum Source {
     /// The configuration.
     #[default]
     Static,
+    /// A file of facts.
+    File,
     /// The catalog.
     Catalog,
 }

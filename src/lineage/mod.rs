@@ -26,5 +26,5 @@ pub use facts::{
 };
 pub use header::dataset_version;
 pub use identity::{DatasetId, EntityId, IdentityError, ModelId};
-pub use resolve::{ResolveError, observe, resolve};
+pub use resolve::{ResolveError, freeze, observe, resolve};
 pub use section::{CATALOG_FILE, CatalogConfig, Config, SourceKind};

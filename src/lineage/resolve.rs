@@ -1,4 +1,4 @@
-//! The static resolver: what the configuration declares of a model becomes its [`Identity`].
+//! What is known of a model becomes its [`Identity`]: of what the configuration declares, or of what a source says.
 //!
 //! The document is written in its own key order and addressed by the SHA-256 of its RFC 8785 form, so that the same
 //! lineage has the same digest whoever writes it down.
@@ -32,7 +32,7 @@ pub struct ResolveError {
 
 /// Freezes a declared lineage, or says everything that is wrong with it.
 pub fn resolve(declared: &Declared<'_>) -> Result<Identity, Vec<ResolveError>> {
-    let mut content = Content {
+    freeze(Content {
         model: Model {
             name: declared.name.to_owned(),
             version: declared.version.to_owned(),
@@ -44,7 +44,11 @@ pub fn resolve(declared: &Declared<'_>) -> Result<Identity, Vec<ResolveError>> {
         run: declared.run.map(run),
         reproducible: Reproducible::default(),
         source: Source::Static,
-    };
+    })
+}
+
+/// Freezes a lineage, whoever says it, or says everything that is wrong with it.
+pub fn freeze(mut content: Content) -> Result<Identity, Vec<ResolveError>> {
     let mut errors = Vec::new();
     check_model(&content.model, &mut errors);
     let datasets = check_datasets(&content.datasets, &mut errors);

@@ -4,6 +4,7 @@
 //! `batch`'s to say. It knows no database.
 
 mod batch;
+mod content;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
