@@ -1,4 +1,4 @@
-//! Looking things up by other ways than their number: by type and name, by namespace, by what holds them, and by when.
+//! Looking things up by other ways than their number: by namespace, by what holds them, and by when.
 
 use serde::Serialize;
 use sqlx::Row as _;
@@ -25,26 +25,6 @@ pub struct Held {
 }
 
 impl Catalog {
-    /// The node of that type and name.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn named(&self, type_name: &str, name: &str, moment: Moment) -> Result<Option<Node>, CatalogError> {
-        let id: Option<i64> = sqlx::query_scalar(
-            "SELECT node.id FROM node JOIN node_type ON node_type.id = node.type \
-             WHERE node_type.name = $1 AND node.name = $2 AND node.since <= $3",
-        )
-        .bind(type_name)
-        .bind(name)
-        .bind(moment.0)
-        .fetch_optional(&self.store.pool)
-        .await?;
-        match id {
-            Some(id) => Ok(self.nodes(&[id], moment).await?.pop()),
-            None => Ok(None),
-        }
-    }
-
     /// The namespaces that datasets have, in order; 1,000 at most. One look into an index for each.
     ///
     /// # Errors
