@@ -4,6 +4,7 @@
 //! are pure functions of a [`Graph`](super::catalog::Graph) or of a document. Nothing here prints, and nothing knows
 //! the ledger: predictions come in as [`Prediction`]s.
 
+mod detail;
 mod diff;
 mod document;
 mod facets;
@@ -19,6 +20,7 @@ mod traffic;
 #[cfg(test)]
 mod tests;
 
+pub use detail::{Detail, Holder, Link, detail};
 pub use diff::{Change, Diff, diff};
 pub use document::{content, content_of, maker};
 pub use facets::Section;

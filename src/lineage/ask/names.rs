@@ -151,7 +151,7 @@ async fn inexact(catalog: &Catalog, kinds: &[&str], rest: &str, moment: Moment) 
     if found.is_empty() && kinds.contains(&"code") {
         let commit = Filter {
             type_name: Some(names::CODE.to_owned()),
-            property: Some(("commit".to_owned(), rest.to_owned())),
+            properties: vec![("commit".to_owned(), rest.to_owned())],
             ..Filter::default()
         };
         found.extend(catalog.search(&commit, moment).await?.nodes.into_iter().map(|node| node.identity));

@@ -162,7 +162,7 @@ fn label(node: &Node) -> String {
 }
 
 /// What it is called; a node without a name that people use, by its type's.
-fn shown(node: &Node) -> String {
+pub fn shown(node: &Node) -> String {
     match &node.name {
         Some(name) if [names::METRICS, names::ENVIRONMENT].contains(&node.type_name.as_str()) || nameless(node) => {
             plain(&format!("{} {name}", node.type_name.to_lowercase()))
@@ -176,7 +176,7 @@ fn nameless(node: &Node) -> bool {
 }
 
 /// A state that is worth a word.
-fn state(node: &Node) -> Option<String> {
+pub fn state(node: &Node) -> Option<String> {
     match node.state {
         State::Unknown | State::Live | State::Complete => None,
         state => serde_json::to_value(state).ok().and_then(|state| Some(state.as_str()?.replace('_', " "))),

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::document::{content, graph_of};
 use crate::lineage::Role;
-use crate::lineage::catalog::{Catalog, CatalogError, Direction, Moment, Node, State, Value, names};
+use crate::lineage::catalog::{Catalog, CatalogError, Direction, Moment, Node, Value, names};
 
 /// One thing that is different now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -43,21 +43,14 @@ pub async fn since(
 }
 
 async fn changed(catalog: &Catalog, model: &Node, then: Moment, found: &mut Vec<Since>) -> Result<(), CatalogError> {
-    let Some(now) = catalog.nodes(&[model.id], Moment::NOW).await?.pop() else { return Ok(()) };
-    let about = model.identity.clone();
-    if now.state == State::Deleted && model.state != State::Deleted {
-        found.push(Since { about: about.clone(), what: "archived".to_owned(), time: None, author: None });
-    }
     for change in catalog.changes(model.id, then).await? {
-        // A change of state stands under its URI, which may be the same.
-        if change.name == "uri" && change.value.as_ref().and_then(Value::as_str) == model.uri.as_deref() {
-            continue;
-        }
         let what = match &change.value {
-            Some(value) => format!("{} is {value}", change.name),
+            Some(Value::String(state)) if change.name == "state" && state == "deleted" => "archived".to_owned(),
+            Some(value) => format!("{} is {value} now", change.name),
             None => format!("{} was taken away", change.name),
         };
-        found.push(Since { about: about.clone(), what, time: Some(change.time), author: Some(change.author) });
+        let about = model.identity.clone();
+        found.push(Since { about, what, time: Some(change.time), author: Some(change.author) });
     }
     Ok(())
 }

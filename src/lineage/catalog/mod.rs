@@ -156,10 +156,12 @@ impl Catalog {
     /// # Errors
     /// Where the database fails.
     pub async fn moment(&self, time: jiff::Timestamp) -> Result<Moment, CatalogError> {
-        let number: Option<i64> = sqlx::query_scalar("SELECT MAX(id) FROM change WHERE time <= $1")
-            .bind(time.as_microsecond())
-            .fetch_one(&self.store.pool)
-            .await?;
+        // Times only grow with numbers.
+        let number: Option<i64> =
+            sqlx::query_scalar("SELECT id FROM change WHERE time <= $1 ORDER BY time DESC, id DESC LIMIT 1")
+                .bind(time.as_microsecond())
+                .fetch_optional(&self.store.pool)
+                .await?;
         Ok(Moment(number.unwrap_or(0)))
     }
 
