@@ -4,8 +4,13 @@
 //! errors mean to scripts. The database is asked itself, beside a process that serves.
 
 mod backup;
+mod completeness;
+mod diff;
+mod reproducible;
+pub(super) mod require;
 mod search;
 mod show;
+mod walk;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -19,7 +24,7 @@ use super::{Status, output, time};
 use crate::config::Source;
 use crate::ledger::read::Reader;
 use crate::lineage::ask::NameError;
-use crate::lineage::catalog::{Catalog, CatalogError, Causality, Location, Moment};
+use crate::lineage::catalog::{Catalog, CatalogError, Causality, Direction, Location, Moment};
 use crate::lineage::{CATALOG_FILE, IdentityError};
 
 /// `touchmark lineage …`
@@ -35,6 +40,16 @@ enum Command {
     Search(search::Args),
     /// Shows all that is known of one thing, and how it became what it is
     Show(show::Args),
+    /// Shows what something was made from
+    Upstream(walk::Args),
+    /// Shows what was made from something
+    Downstream(walk::Args),
+    /// Compares two models, or two deployments
+    Diff(diff::Args),
+    /// Tells whether a model could be made again
+    Reproducible(reproducible::Args),
+    /// Tells how much leads back to where it came from
+    Completeness(completeness::Args),
     /// Copies a catalog that is a file, while it is in use
     Backup(backup::Args),
 }
@@ -128,14 +143,23 @@ async fn moment(catalog: &Catalog, time: Option<SystemTime>) -> Result<Moment> {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    wait(async {
         match &args.command {
             Command::Search(args) => search::run(args, out).await,
             Command::Show(args) => show::run(args, out).await,
+            Command::Upstream(args) => walk::run(args, Direction::Upstream, out).await,
+            Command::Downstream(args) => walk::run(args, Direction::Downstream, out).await,
+            Command::Diff(args) => diff::run(args, out).await,
+            Command::Reproducible(args) => reproducible::run(args, out).await,
+            Command::Completeness(args) => completeness::run(args, out).await,
             Command::Backup(args) => backup::run(args, out).await,
         }
     })
+}
+
+/// Runs a question to its end.
+fn wait<T>(question: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(question)
 }
 
 /// What an error of the catalog means to scripts; `None` where it is none of its.

@@ -4,7 +4,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::lineage::catalog::{Catalog, CatalogError, Direction, Edge, Graph, Moment, Node};
+use serde::Serialize;
+
+use crate::lineage::catalog::{Catalog, CatalogError, Direction, Edge, EventKind, Graph, Moment, Node, Reached};
 
 /// What to ask.
 #[derive(Clone, Debug)]
@@ -34,6 +36,45 @@ impl Question {
     }
 }
 
+/// A part of the graph as it is given away: its edges by identities.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Lineage {
+    /// The identity of the node that it begins with.
+    pub of: String,
+    /// Which way it goes from there.
+    pub direction: Direction,
+    /// Nodes, nearest first.
+    pub nodes: Vec<Reached>,
+    /// The edges between them, the way the data went.
+    pub edges: Vec<Arrow>,
+    /// Whether there is more than was asked for.
+    pub truncated: bool,
+}
+
+/// An edge by the identities of its ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Arrow {
+    /// Where it comes from.
+    pub from: String,
+    /// Where it goes.
+    pub to: String,
+    /// The rest.
+    #[serde(flatten)]
+    pub edge: Edge,
+}
+
+impl Lineage {
+    /// The graph around a node.
+    pub fn new(of: &Node, direction: Direction, graph: Graph) -> Self {
+        let identities: HashMap<i64, &str> =
+            graph.nodes.iter().map(|reached| (reached.node.id, reached.node.identity.as_str())).collect();
+        let named = |id: i64| identities.get(&id).map(|identity| (*identity).to_owned());
+        let arrow = |edge: Edge| Some(Arrow { from: named(edge.source)?, to: named(edge.target)?, edge });
+        let edges = graph.edges.into_iter().filter_map(arrow).collect();
+        Self { of: of.identity.clone(), direction, edges, nodes: graph.nodes, truncated: graph.truncated }
+    }
+}
+
 /// The graph on one side of a node.
 ///
 /// # Errors
@@ -59,10 +100,14 @@ pub fn only(graph: Graph, begin: i64, kinds: &[String]) -> Graph {
     for edge in &graph.edges {
         out.entry(edge.source).or_default().push(edge);
     }
-    let mut edges = Vec::new();
+    let (mut edges, mut known) = (Vec::new(), HashSet::new());
     for reached in graph.nodes.iter().filter(|reached| kept.contains(&reached.node.id)) {
         for first in out.get(&reached.node.id).into_iter().flatten() {
-            through(first, &out, &kept, &mut edges);
+            through(first, &out, &kept, |edge| {
+                if known.insert(key(&edge)) {
+                    edges.push(edge);
+                }
+            });
         }
     }
     let nodes = graph.nodes.into_iter().filter(|reached| kept.contains(&reached.node.id)).collect();
@@ -70,19 +115,21 @@ pub fn only(graph: Graph, begin: i64, kinds: &[String]) -> Graph {
 }
 
 /// Follows an edge through what is left out; its role is that of the first step.
-fn through(first: &Edge, out: &HashMap<i64, Vec<&Edge>>, kept: &HashSet<i64>, edges: &mut Vec<Edge>) {
+fn through(first: &Edge, out: &HashMap<i64, Vec<&Edge>>, kept: &HashSet<i64>, mut found: impl FnMut(Edge)) {
     let mut seen = HashSet::new();
     let mut ahead = vec![first];
     while let Some(edge) = ahead.pop() {
         if kept.contains(&edge.target) {
-            let whole = Edge { source: first.source, target: edge.target, ..first.clone() };
-            if !edges.contains(&whole) {
-                edges.push(whole);
-            }
+            found(Edge { source: first.source, target: edge.target, ..first.clone() });
         } else if seen.insert(edge.target) {
             ahead.extend(out.get(&edge.target).into_iter().flatten().rev());
         }
     }
+}
+
+/// What tells edges apart.
+fn key(edge: &Edge) -> (i64, i64, EventKind, String) {
+    (edge.source, edge.target, edge.kind, edge.path.clone())
 }
 
 /// Whether a node is of a kind by any of the words for it.

@@ -1,9 +1,7 @@
-//! A graph as people and tools read it: a tree, rows, JSON, Graphviz, Mermaid. Pure, and the same at every call.
+//! A graph as people and tools read it: a tree, rows, Graphviz, Mermaid. Pure, and the same at every call.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-
-use serde_json::{Value as Json, json};
 
 use crate::lineage::catalog::{Direction, Edge, Graph, Node, NodeKind, State, Value, names};
 
@@ -75,21 +73,6 @@ pub fn rows(graph: &Graph) -> Vec<[String; 6]> {
         ]
     };
     graph.nodes.iter().map(row).collect()
-}
-
-/// `{"nodes": […], "edges": [{"from": …, "to": …}], "truncated": …}`, edges by identities.
-pub fn json(graph: &Graph) -> Json {
-    let identities: HashMap<i64, &str> =
-        graph.nodes.iter().map(|reached| (reached.node.id, reached.node.identity.as_str())).collect();
-    let edge = |edge: &Edge| {
-        let mut json = json!({"from": identities.get(&edge.source)?, "to": identities.get(&edge.target)?});
-        if let (Some(json), Ok(Json::Object(rest))) = (json.as_object_mut(), serde_json::to_value(edge)) {
-            json.extend(rest);
-        }
-        Some(json)
-    };
-    let edges: Vec<Json> = graph.edges.iter().filter_map(edge).collect();
-    json!({"nodes": graph.nodes, "edges": edges, "truncated": graph.truncated})
 }
 
 /// For Graphviz; the way that the data went is from left to right.

@@ -21,14 +21,39 @@ pub struct Check {
     pub value: Option<String>,
 }
 
+/// Whether a model could be made again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reproduction {
+    /// `model:NAME@VERSION`
+    pub model: String,
+    /// Whether every check has passed; `X-Reproducible`.
+    pub reproducible: bool,
+    /// The checks that have not passed, by name.
+    pub missing: Vec<&'static str>,
+    /// Every check with what was found.
+    pub checks: Vec<Check>,
+}
+
+/// What a gate asked for, and what of it is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Required {
+    /// `model:NAME@VERSION`
+    pub model: String,
+    /// Fields that were asked for and are not known, in the order in which they were asked.
+    pub missing: Vec<String>,
+}
+
 /// The checks that make a model reproducible, each with what is known; `X-Reproducible` once all have passed.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn reproduction(catalog: &Catalog, model: &Node, moment: Moment) -> Result<Vec<Check>, CatalogError> {
+pub async fn reproduction(catalog: &Catalog, model: &Node, moment: Moment) -> Result<Reproduction, CatalogError> {
     let content = content(&graph_of(catalog, model, moment).await?, model);
     let checks = checks::checks(&content).into_iter();
-    Ok(checks.map(|(name, passed)| Check { name, passed, value: value(&content, name) }).collect())
+    let checks: Vec<Check> =
+        checks.map(|(name, passed)| Check { name, passed, value: value(&content, name) }).collect();
+    let missing: Vec<_> = checks.iter().filter(|check| !check.passed).map(|check| check.name).collect();
+    Ok(Reproduction { model: model.identity.clone(), reproducible: missing.is_empty(), missing, checks })
 }
 
 /// Every field that can be asked for, in order.
@@ -48,12 +73,12 @@ pub fn fields() -> Vec<&'static str> {
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn missing(
+pub async fn required(
     catalog: &Catalog,
     model: &Node,
     wanted: &[String],
     moment: Moment,
-) -> Result<Vec<String>, CatalogError> {
+) -> Result<Required, CatalogError> {
     let content = content(&graph_of(catalog, model, moment).await?, model);
     let checks = checks::checks(&content);
     let there = |field: &str| {
@@ -62,7 +87,8 @@ pub async fn missing(
             .find(|(name, _)| *name == field)
             .map_or_else(|| further(&content, model, field), |(_, passed)| *passed)
     };
-    Ok(wanted.iter().filter(|field| !there(field)).cloned().collect())
+    let missing = wanted.iter().filter(|field| !there(field)).cloned().collect();
+    Ok(Required { model: model.identity.clone(), missing })
 }
 
 fn further(content: &Content, model: &Node, field: &str) -> bool {
