@@ -145,7 +145,7 @@ impl Sourced {
 
 fn from_file(file: &Path, asked: &BTreeSet<Asked>) -> Result<Known, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let facts: Facts = serde_saphyr::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+    let facts = Facts::parse(&text).map_err(|error| format!("{}: {error}", file.display()))?;
     let mut known = Known::new();
     for (name, version) in asked {
         let aliased = version.strip_prefix(ALIAS).map(|alias| facts.alias(name, alias));

@@ -32,6 +32,8 @@ pub enum Status {
     Usage,
     /// It could not be done: files, network.
     Failed,
+    /// As the command ended that was run.
+    Of(u8),
 }
 
 impl From<Status> for ExitCode {
@@ -41,6 +43,7 @@ impl From<Status> for ExitCode {
             Status::Negative => 1,
             Status::Usage => 2,
             Status::Failed => 3,
+            Status::Of(status) => status,
         })
     }
 }

@@ -22,7 +22,8 @@ pub use config::{CodeConfig, DatasetConfig, Declared, EnvironmentConfig, RunConf
 pub use content::{Code, Content, Dataset, Environment, Model, Reproducible, Role, Run, Source};
 pub use document::{Document, Identity};
 pub use facts::{
-    About, DatasetFact, DeploymentFact, EnvironmentFact, Facts, ImageFact, ModelFact, RunFact, RunKind, Stage, Used,
+    About, DatasetFact, DeploymentFact, EnvironmentFact, Facts, FactsError, ImageFact, ModelFact, RunFact, RunKind,
+    Stage, Used,
 };
 pub use header::dataset_version;
 pub use identity::{DatasetId, EntityId, IdentityError, ModelId};

@@ -36,6 +36,8 @@ mod http2;
 mod lifecycle;
 /// Every limit is met.
 mod limits;
+/// What CI jobs say of their runs.
+mod lineage_record;
 /// Notes beside another implementation's.
 mod notes;
 /// `TensorFlow` Serving and `TorchServe`.

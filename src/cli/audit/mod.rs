@@ -7,7 +7,7 @@ mod entry;
 mod export;
 mod filter;
 mod find;
-mod hash;
+pub(super) mod hash;
 mod key;
 mod prove;
 mod show;

@@ -6,6 +6,7 @@
 mod backup;
 mod completeness;
 mod diff;
+mod record;
 mod reproducible;
 pub(super) mod require;
 mod search;
@@ -25,7 +26,7 @@ use crate::config::Source;
 use crate::ledger::read::Reader;
 use crate::lineage::ask::NameError;
 use crate::lineage::catalog::{Catalog, CatalogError, Causality, Direction, Location, Moment};
-use crate::lineage::{CATALOG_FILE, IdentityError};
+use crate::lineage::{CATALOG_FILE, FactsError, IdentityError};
 
 /// `touchmark lineage …`
 #[derive(Debug, clap::Args)]
@@ -36,6 +37,8 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Says what datasets, runs, models, images and deployments there are
+    Record(record::Args),
     /// Finds things by type, name, owner and properties
     Search(search::Args),
     /// Shows all that is known of one thing, and how it became what it is
@@ -79,6 +82,17 @@ impl Place {
             })?;
         }
         Ok(Catalog::open(&location, Causality::default()).await?)
+    }
+
+    /// The catalog, made where there is none.
+    async fn open_or_make(&self) -> Result<Catalog> {
+        let location = self.location()?;
+        if let Location::File(path) = &location
+            && let Some(folder) = path.parent()
+        {
+            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        }
+        Ok(Catalog::open(&location, self.source().causality()?).await?)
     }
 
     fn location(&self) -> Result<Location> {
@@ -145,6 +159,7 @@ async fn moment(catalog: &Catalog, time: Option<SystemTime>) -> Result<Moment> {
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
     wait(async {
         match &args.command {
+            Command::Record(args) => record::run(args, out).await,
             Command::Search(args) => search::run(args, out).await,
             Command::Show(args) => show::run(args, out).await,
             Command::Upstream(args) => walk::run(args, Direction::Upstream, out).await,
@@ -176,7 +191,8 @@ pub(super) fn status(error: &anyhow::Error) -> Option<Status> {
             let usage = error.is_callers() || matches!(error, CatalogError::Url(_));
             return usage.then_some(Status::Usage);
         }
-        cause.downcast_ref::<IdentityError>().map(|_| Status::Usage)
+        let usage = cause.is::<IdentityError>() || cause.is::<FactsError>();
+        usage.then_some(Status::Usage)
     })
 }
 
@@ -184,4 +200,10 @@ pub(super) fn status(error: &anyhow::Error) -> Option<Status> {
 fn json_line(value: &impl Serialize, out: &mut dyn Write) -> Result<()> {
     serde_json::to_writer(&mut *out, value)?;
     Ok(out.write_all(b"\n")?)
+}
+
+/// `NAME=VALUE`
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| "write NAME=VALUE".to_owned())?;
+    Ok((name.to_owned(), value.to_owned()))
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use super::{Asked, json_line, output};
+use super::{Asked, json_line, output, pair};
 use crate::cli::Status;
 use crate::cli::output::Table;
 use crate::lineage::ask::render;
@@ -87,9 +87,4 @@ pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
         return Ok(Status::Negative);
     }
     Ok(Status::Done)
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| "write NAME=VALUE".to_owned())?;
-    Ok((name.to_owned(), value.to_owned()))
 }

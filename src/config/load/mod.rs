@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::env::{self, Environment};
 use super::node::{Kind, Node, Origin, Path, Value};
 use super::{Config, de, validate};
+use crate::lineage::catalog::Causality;
 
 /// Bytes of a configuration file.
 const FILE_LEN_MAX: u64 = 4 << 20;
@@ -121,6 +122,12 @@ impl Source {
     /// The URL of the catalog, for commands that need nothing else; none where it lies in the data directory.
     pub fn catalog_url(&self) -> Result<Option<String>, ConfigError> {
         self.text("lineage.catalog.url")
+    }
+
+    /// What the catalog does with an edge that has something used before it was made.
+    pub fn causality(&self) -> Result<Causality, ConfigError> {
+        let refuse = self.text("lineage.catalog.causality")?.as_deref() == Some("refuse");
+        Ok(if refuse { Causality::Refuse } else { Causality::Flag })
     }
 
     /// What stands at a key; none where nothing does.
