@@ -13,10 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::support::ledger::{Entry, Ledger, sha256};
 use super::support::message::{CHAT, INFER, LAST_CHUNK, OUTPUT, chunk, get, head, ok, post, streaming};
 use super::support::model_server::ModelServer;
-use super::support::skipped_without;
 use super::support::touchmark::Folder;
 use super::support::wire::{Ended, Wire};
-use super::support::{eventually, soon};
+use super::support::{eventually, skipped_without, soon};
 
 /// Clients that send at once.
 const CLIENTS: usize = 8;

@@ -55,7 +55,7 @@ fn without_credentials(url: &str) -> String {
 /// The script that a command runs, and its digest: its first word that is a file here, after an interpreter.
 pub(super) fn script(command: &[String]) -> Option<(PathBuf, String)> {
     let program = Path::new(command.first()?).file_name()?.to_str()?;
-    let interpreted = INTERPRETERS.iter().any(|known| program == *known) || program.starts_with("python3.");
+    let interpreted = INTERPRETERS.contains(&program) || program.starts_with("python3.");
     let mut words = command.iter().skip(usize::from(interpreted));
     // A program that is found by PATH is none of the user's own.
     let own = |word: &&String| Path::new(word).is_file() && (interpreted || word.contains('/'));
@@ -76,7 +76,7 @@ pub(super) fn triggered_by() -> Option<String> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let github = || {
         let [server, repository, run] =
-            ["GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID"].map(|name| variable(name));
+            ["GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID"].map(variable);
         Some(format!("{}/{}/actions/runs/{}", server?, repository?, run?))
     };
     github().or_else(|| variable("CI_JOB_URL")).or_else(|| variable("BUILD_URL"))
