@@ -112,6 +112,7 @@ impl Control {
                     tell();
                     pending = false;
                 }
+                sourced.look(&config).await;
                 pause = config.lineage.refresh.0;
             }
         });

@@ -14,6 +14,7 @@ mod lineage;
 mod register;
 mod reload;
 mod run;
+mod traceable;
 mod traffic;
 mod witness;
 

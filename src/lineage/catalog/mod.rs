@@ -135,6 +135,8 @@ impl Moment {
     }
 }
 
+const MOMENT: &str = "SELECT id FROM change WHERE time <= $1 ORDER BY time DESC, id DESC LIMIT 1";
+
 /// The open catalog. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Catalog {
@@ -158,10 +160,7 @@ impl Catalog {
     pub async fn moment(&self, time: jiff::Timestamp) -> Result<Moment, CatalogError> {
         // Times only grow with numbers.
         let number: Option<i64> =
-            sqlx::query_scalar("SELECT id FROM change WHERE time <= $1 ORDER BY time DESC, id DESC LIMIT 1")
-                .bind(time.as_microsecond())
-                .fetch_optional(&self.store.pool)
-                .await?;
+            sqlx::query_scalar(MOMENT).bind(time.as_microsecond()).fetch_optional(&self.store.pool).await?;
         Ok(Moment(number.unwrap_or(0)))
     }
 

@@ -1,6 +1,9 @@
 //! The catalog on a real SQLite file, and on PostgreSQL where `TOUCHMARK_TEST_POSTGRES` names a server: the same tests,
 //! the same answers.
 
+mod naive;
+mod plans;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
