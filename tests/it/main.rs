@@ -8,6 +8,8 @@ mod aborts;
 mod admin;
 /// What leaves the house: cosignatures and receipts.
 mod apart;
+/// What the lineage answers, from the command line.
+mod asking;
 /// Killed at many moments: what was seen is recorded.
 mod crash;
 /// The first thing that anybody runs.
