@@ -109,7 +109,7 @@ async fn ask(catalog: &Catalog, artifacts: u64) -> anyhow::Result<()> {
         for question in 0..QUESTIONS {
             // Spread over all of them, by a step that shares no factor with their number.
             let wanted = question.wrapping_mul(1_000_003) % artifacts;
-            let identity = format!("{}:a{wanted}@v1", if wanted % 2 == 0 { "dataset" } else { "model" });
+            let identity = format!("{}:a{wanted}@v1", if wanted.is_multiple_of(2) { "dataset" } else { "model" });
             let began = Instant::now();
             let node = catalog.node(&identity, Moment::NOW).await?.context("an artifact that was written")?;
             let graph = catalog.walk(&[node.id], direction, DEPTH, NODES, Moment::NOW).await?;
@@ -119,7 +119,7 @@ async fn ask(catalog: &Catalog, artifacts: u64) -> anyhow::Result<()> {
         }
         times.sort_unstable();
         reached.sort_unstable();
-        let at = |share: usize| (QUESTIONS as usize - 1) * share / 100;
+        let at = |share: usize| (times.len() - 1) * share / 100;
         println!(
             "  {what} an artifact: median {} ({} nodes), p99 {}; the largest answer has {} nodes",
             millis(times[at(50)]),
