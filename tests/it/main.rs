@@ -10,6 +10,8 @@ mod admin;
 mod apart;
 /// What the lineage answers, from the command line.
 mod asking;
+/// Killed, failed, filled and unplugged at each call.
+mod campaign;
 /// Killed at many moments: what was seen is recorded.
 mod crash;
 /// The first thing that anybody runs.
