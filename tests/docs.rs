@@ -19,10 +19,11 @@ use machine::Machine;
 /// What commands of blocks that are not run begin with.
 const ELSEWHERE: [&str; 4] = ["bash .ci/run", "cargo ", "docker ", "kubectl "];
 /// Documents with commands. The others must have none.
-const RUN: [&str; 6] = [
+const RUN: [&str; 7] = [
     "README.md",
     "docs/configuration.md",
     "docs/guarantees.md",
+    "docs/lineage.md",
     "docs/operations.md",
     "docs/runbook.md",
     "docs/witness.md",
@@ -83,6 +84,11 @@ fn the_page_on_configuration() {
 #[test]
 fn the_page_on_the_witness() {
     run("docs/witness.md");
+}
+
+#[test]
+fn the_page_on_lineage() {
+    run("docs/lineage.md");
 }
 
 #[test]

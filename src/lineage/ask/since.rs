@@ -1,6 +1,8 @@
 //! What has changed about a model since it served: its properties and state, the aliases that name it, newer versions of
 //! what it was trained on, and what its deployment serves today.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use super::document::{content, graph_of};
@@ -38,7 +40,7 @@ pub async fn since(
     let mut found = Vec::new();
     changed(catalog, model, then, &mut found).await?;
     aliases(catalog, model, then, &mut found).await?;
-    newer_data(catalog, model, &mut found).await?;
+    newer_data(catalog, model, then, &mut found).await?;
     if let Some(name) = deployment {
         serving(catalog, model, name, &mut found).await?;
     }
@@ -92,8 +94,8 @@ async fn aliases(catalog: &Catalog, model: &Node, then: Moment, found: &mut Vec<
     Ok(())
 }
 
-/// Versions of its training data that were recorded after the one that it has: the newest, and how many.
-async fn newer_data(catalog: &Catalog, model: &Node, found: &mut Vec<Since>) -> Result<(), CatalogError> {
+/// Versions of its training data that came after the one that it has, and after the moment: the newest, and how many.
+async fn newer_data(catalog: &Catalog, model: &Node, then: Moment, found: &mut Vec<Since>) -> Result<(), CatalogError> {
     let graph = graph_of(catalog, model, Moment::NOW).await?;
     for dataset in content(&graph, model).datasets.iter().filter(|dataset| dataset.role == Role::Training) {
         let namespace = dataset.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
@@ -109,11 +111,14 @@ async fn newer_data(catalog: &Catalog, model: &Node, found: &mut Vec<Since>) -> 
             limit: Some(NEWER_MAX),
             ..Filter::default()
         };
-        let later = catalog.search(&later, Moment::NOW).await?;
+        let mut later = catalog.search(&later, Moment::NOW).await?;
+        let ids: Vec<i64> = later.nodes.iter().map(|node| node.id).collect();
+        let known: HashSet<i64> = catalog.nodes(&ids, then).await?.iter().map(|node| node.id).collect();
+        later.nodes.retain(|node| !known.contains(&node.id));
         if let Some(newest) = later.nodes.last() {
             let what = match later.nodes.len() - 1 {
-                0 => format!("{} is newer", newest.identity),
                 _ if later.next.is_some() => format!("more than {NEWER_MAX} versions are newer"),
+                0 => format!("{} is newer", newest.identity),
                 others => format!("{} is newer, and {others} before it", newest.identity),
             };
             found.push(Since { about: ours.identity, what, time: Some(newest.created), author: None });

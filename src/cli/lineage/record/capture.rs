@@ -75,8 +75,7 @@ pub(super) fn seeds(variables: impl Iterator<Item = (String, String)>) -> BTreeM
 pub(super) fn triggered_by() -> Option<String> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let github = || {
-        let [server, repository, run] =
-            ["GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID"].map(variable);
+        let [server, repository, run] = ["GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID"].map(variable);
         Some(format!("{}/{}/actions/runs/{}", server?, repository?, run?))
     };
     github().or_else(|| variable("CI_JOB_URL")).or_else(|| variable("BUILD_URL"))
