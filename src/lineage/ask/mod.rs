@@ -2,7 +2,7 @@
 //!
 //! Each file holds one question. Only what must be looked up goes to the [`Catalog`](super::catalog::Catalog); the rest
 //! are pure functions of a [`Graph`](super::catalog::Graph) or of a document. Nothing here prints, and nothing knows
-//! the ledger.
+//! the ledger: predictions come in as [`Prediction`]s.
 
 mod detail;
 mod diff;
