@@ -41,7 +41,7 @@ struct Plan {
     backend: &'static str,
     weight: u32,
     parameters: Parameters,
-    /// Whether seed, state of the code and environment were written down.
+    /// Whether seed and environment were written down.
     recorded: bool,
 }
 
@@ -183,7 +183,7 @@ impl Version {
             repo: Some("touchmark/src/demo".to_owned()),
             commit: Some(source.clone()),
             // Compiled in: there is no work tree left that could differ.
-            dirty: recorded.then_some(false),
+            dirty: Some(false),
         };
         let environment = EnvironmentFact {
             // The program is the whole environment that it trained in.

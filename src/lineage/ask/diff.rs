@@ -5,6 +5,8 @@ use serde::Serialize;
 use super::facets::{Facets, Section, of};
 use crate::lineage::catalog::{Catalog, CatalogError, Moment, Node};
 
+/// Of these a value that one side alone states is not known of the other; of the rest it is not there.
+const SLOTS: [Section; 3] = [Section::Code, Section::Environment, Section::Image];
 /// Sections that the sentence speaks of: what may be the cause of another behaviour.
 const CAUSES: [Section; 7] = [
     Section::Data,
@@ -59,6 +61,12 @@ pub async fn diff(
     Ok(compare(&before.identity, &sides.0, &after.identity, &sides.1))
 }
 
+impl Change {
+    fn is_one_sided(&self) -> bool {
+        self.before.is_none() || self.after.is_none()
+    }
+}
+
 fn compare(before: &str, first: &Facets, after: &str, second: &Facets) -> Diff {
     let mut keys: Vec<_> = first.keys().chain(second.keys()).collect();
     keys.sort();
@@ -77,8 +85,14 @@ fn compare(before: &str, first: &Facets, after: &str, second: &Facets) -> Diff {
     let (mut same, mut unknown) = (Vec::new(), Vec::new());
     for section in CAUSES {
         match (known(first, section), known(second, section)) {
-            (true, true) if changes.iter().all(|change| change.section != section) => same.push(section),
-            (true, true) => {}
+            (true, true) => {
+                let mut of = changes.iter().filter(|change| change.section == section).peekable();
+                if of.peek().is_none() {
+                    same.push(section);
+                } else if SLOTS.contains(&section) && of.all(Change::is_one_sided) {
+                    unknown.push(section);
+                }
+            }
             // Most models begin with none and most datasets in no image: that is no gap.
             (false, false) if matches!(section, Section::Base | Section::Image) => {}
             _ => unknown.push(section),
@@ -171,6 +185,11 @@ mod tests {
             said(&[data, code, depth], &[other, code, depth]),
             "data changed, code did not; parameters did not; seeds and environment not known on both sides"
         );
+        // What one side alone states of its code is not known of the other.
+        let clean = (Section::Code, "tree", "clean");
+        let unknown = "data changed; code, parameters, seeds and environment not known on both sides";
+        assert_eq!(said(&[data, code, clean], &[other, code]), unknown);
+        assert!(said(&[data, code, clean], &[other, newer]).starts_with("data and code changed"));
         // One side that is not known is no change.
         assert_eq!(
             said(&[data], &[data, code]),
