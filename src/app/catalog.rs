@@ -38,6 +38,11 @@ impl Control {
         self.catalog.clone()
     }
 
+    /// Where whatever asks the catalog runs.
+    pub(super) fn handle(&self) -> tokio::runtime::Handle {
+        self.runtime.handle().clone()
+    }
+
     /// Closes the catalog, after what is under way.
     pub(super) fn stop(self) {
         if let Ok(catalog) = self.catalog.get() {

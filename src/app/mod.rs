@@ -121,12 +121,15 @@ impl App {
             readiness: readiness.clone(),
             status,
             auth,
+            rate: config.admin.rate,
+            access_log: admin::AccessLog::new(&config.ledger.dir),
             traffic: Arc::clone(&weights) as _,
             backends: Arc::new(health::Known(Arc::clone(&snapshot))) as _,
             tiles: Arc::new(ledger.tiles(&config.ledger.dir)),
             catalog: control.catalog(),
+            control: control.handle(),
         };
-        let admin = admin::serve(admin_socket, parts)?;
+        let admin = admin::serve(admin_socket, parts, None)?;
         let data = run::DataDir::announce(&config.ledger.dir, admin.address(), listening, config.proxy.tls.is_some())
             .map_err(io_error("cannot write serve.json in the data directory"))?;
 
