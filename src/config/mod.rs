@@ -52,11 +52,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Files beside the configuration's own that are read again when they change: certificates and keys.
+    /// Files beside the configuration's own that are read again when they change: certificates, keys, facts.
     pub fn files(&self) -> Vec<PathBuf> {
         let ours = self.proxy.tls.iter().flat_map(TlsConfig::files);
         let backends = self.backends.iter().filter_map(|backend| backend.tls.as_ref());
-        ours.chain(backends.flat_map(BackendTlsConfig::files)).cloned().collect()
+        let tls = ours.chain(backends.flat_map(BackendTlsConfig::files));
+        tls.chain(&self.lineage.file).cloned().collect()
     }
 }
 
