@@ -238,7 +238,8 @@ mod tests {
         ] {
             assert_eq!(rights.map(|right| role.may(right)), may, "{role:?}");
         }
-        let digest = crate::sha256::hex(&Sha256::digest(b"s3cret")).to_uppercase();
+        // printf %s s3cret | sha256sum
+        let digest = "1EC1C26B50D5D3C58D9583181AF8076655FE00756BF7285940BA3670F99FCBA0";
         let json = serde_json::json!({"tokens": [{"name": "ci", "role": "recorder", "sha256": digest}]});
         let found = caller(&load(&json.to_string()).unwrap(), "Bearer s3cret").unwrap();
         assert_eq!((&*found.name, found.role), ("ci", Some(Role::Recorder)));

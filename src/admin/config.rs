@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::access::{Role, Secret, is_digest};
+use crate::tls::TlsConfig;
 
 /// The port, where the configuration does not say otherwise.
 const PORT: u16 = 9091;
@@ -52,20 +53,6 @@ pub struct TokenConfig {
     pub role: Role,
     /// The SHA-256 of the token, in 64 hexadecimal digits.
     pub sha256: String,
-}
-
-/// `admin.tls`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "AdminTls"))]
-#[serde(deny_unknown_fields)]
-pub struct TlsConfig {
-    /// PEM file with our certificate: the leaf first, then what leads to its authority.
-    pub certificate: PathBuf,
-    /// PEM file with its private key.
-    pub key: PathBuf,
-    /// PEM file with authorities. With it every caller must show a certificate that one of them signed.
-    #[serde(default)]
-    pub client_ca: Option<PathBuf>,
 }
 
 impl Default for Config {

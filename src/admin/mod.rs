@@ -21,6 +21,7 @@ mod seats;
 mod server;
 mod system;
 mod tiles;
+mod tls;
 mod traffic;
 
 #[cfg(test)]
@@ -29,16 +30,18 @@ mod tests;
 pub use access::{Auth, Role, Secret};
 pub use access_log::AccessLog;
 pub use backends::{BackendState, Backends, CheckState, EjectionState, ModelState, ServedState};
-pub use config::{Config, TlsConfig, TokenConfig};
+pub use config::{Config, TokenConfig};
 pub use readiness::{Readiness, Reason};
 pub use routes::Parts;
-pub use server::{Handle, Tls, serve};
+pub use server::{Handle, serve};
 pub use system::Status;
 pub use traffic::Traffic;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+
+use crate::tls::TlsError;
 
 /// Why the admin listener cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +87,9 @@ pub enum AdminError {
         /// Why.
         source: io::Error,
     },
+    /// Its certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No thread could be started.
     #[error("the admin listener's thread cannot be started")]
     Thread(#[source] io::Error),

@@ -156,13 +156,10 @@ impl Route {
 pub(super) fn methods(path: &str) -> Vec<&'static str> {
     let mut methods = Vec::new();
     for route in ROUTES.iter().filter(|route| route.fit(path).is_some()) {
-        let both: &[&str] = match &route.method {
-            &Method::GET => &["GET", "HEAD"],
-            &Method::PUT => &["PUT"],
-            _ => &["POST"],
-        };
-        methods.extend(both.iter().filter(|method| !methods.contains(method)).copied().collect::<Vec<_>>());
+        methods.push(route.method.as_str());
+        methods.extend((route.method == Method::GET).then_some("HEAD"));
     }
+    methods.dedup();
     methods
 }
 

@@ -10,13 +10,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
@@ -29,6 +27,8 @@ use super::answer::finish;
 use super::dispatch::{Room, WORK_MAX};
 use super::routes::Parts;
 use super::seats::{Seat, Seats};
+use super::tls::Tls;
+use crate::tls::TlsConfig;
 
 /// Connections at once; beyond them who has kept us waiting the longest makes room.
 const CONNECTIONS_MAX: usize = 64;
@@ -54,12 +54,24 @@ pub struct Handle {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     thread: JoinHandle<()>,
+    tls: Option<Tls>,
 }
 
 impl Handle {
     /// The address that it listens on, the port chosen where the configuration said 0.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether it is reached under TLS.
+    pub fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Reads the certificate's files again. Whether they hold something else; where they cannot be used, what is in
+    /// force stays.
+    pub fn renew_tls(&self) -> Result<bool, AdminError> {
+        self.tls.as_ref().map_or(Ok(false), Tls::renew)
     }
 
     /// Stops accepting, lets answers that are under way end, and waits for the thread: two seconds at most.
@@ -71,11 +83,9 @@ impl Handle {
     }
 }
 
-/// TLS as it is in force; swapped when its files change.
-pub type Tls = Arc<ArcSwap<ServerConfig>>;
-
 /// Serves `parts` on a socket from [`bind`](super::bind), on a thread of its own; under TLS where it is given.
-pub fn serve(listener: TcpListener, parts: Parts, tls: Option<Tls>) -> Result<Handle, AdminError> {
+pub fn serve(listener: TcpListener, parts: Parts, tls: Option<&TlsConfig>) -> Result<Handle, AdminError> {
+    let tls = tls.map(Tls::load).transpose()?;
     if !parts.auth.required() {
         tracing::warn!(
             "no token is configured for the admin listener: whoever reaches loopback may read and record, as may every \
@@ -90,11 +100,12 @@ pub fn serve(listener: TcpListener, parts: Parts, tls: Option<Tls>) -> Result<Ha
         .map_err(AdminError::Thread)?;
     let address = listener.local_addr().map_err(AdminError::Thread)?;
     let (stop, stopped) = watch::channel(false);
+    let given = (parts, tls.clone());
     let thread = std::thread::Builder::new()
         .name("touchmark-admin".to_owned())
-        .spawn(move || run(runtime, listener, (parts, tls), stopped))
+        .spawn(move || run(runtime, listener, given, stopped))
         .map_err(AdminError::Thread)?;
-    Ok(Handle { address, stop, thread })
+    Ok(Handle { address, stop, thread, tls })
 }
 
 fn run(
@@ -125,7 +136,7 @@ async fn accept(
             () = stopped(&mut stop) => break,
             accepted = next(&listener, &seats) => {
                 if let Some((stream, peer, seat)) = accepted {
-                    let tls = tls.as_ref().map(|tls| TlsAcceptor::from(tls.load_full()));
+                    let tls = tls.as_ref().map(|tls| TlsAcceptor::from(tls.current()));
                     tokio::spawn(connection(stream, peer, tls, Arc::clone(&room), stop.clone(), seat));
                 }
             }

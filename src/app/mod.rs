@@ -134,8 +134,8 @@ impl App {
             catalog: control.catalog(),
             control: control.handle(),
         };
-        let admin = admin::serve(admin_socket, parts, None)?;
-        let data = run::DataDir::announce(&config.ledger.dir, admin.address(), listening, config.proxy.tls.is_some())
+        let admin = admin::serve(admin_socket, parts, config.admin.tls.as_ref())?;
+        let data = run::DataDir::announce(&config.ledger.dir, &admin, listening, config.proxy.tls.is_some())
             .map_err(io_error("cannot write serve.json in the data directory"))?;
 
         let checks = health::Checks::start(snapshot.load_full())

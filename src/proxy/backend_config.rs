@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::health::{HealthCheckConfig, HealthConfig};
-use super::tls::BackendTlsConfig;
+use crate::tls::BackendTlsConfig;
 use crate::lineage::{DatasetConfig, Declared, RunConfig};
 
 /// One model server, or several behind one address.

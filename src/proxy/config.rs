@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::tls::TlsConfig;
+use crate::tls::TlsConfig;
 use crate::protocol::PatternConfig;
 use crate::units::{Period, Size};
 

@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use touchmark::app::App;
 use touchmark::config::Config;
-use touchmark::proxy::{BackendTlsConfig, TlsConfig};
+use touchmark::tls::{BackendTlsConfig, TlsConfig};
 use touchmark::telemetry::Metrics;
 use touchmark::units::Period;
 
