@@ -387,7 +387,8 @@ fn stopping_does_not_wait_for_idle_callers() {
     let running = start("{}");
     let address = running.handle.address();
     let mut idle: Vec<TcpStream> = (0..80).map(|_| connect(address)).collect();
-    for stream in &mut idle[..8] {
+    // The last ones: they have shown out the first.
+    for stream in &mut idle[72..] {
         stream.write_all(b"GET /livez HTTP/1.1\r\nhost: admin\r\n\r\n").unwrap();
         let mut byte = [0];
         stream.read_exact(&mut byte).unwrap();
