@@ -9,6 +9,8 @@ use serde::Serialize;
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"Bearer realm="touchmark""#);
+/// What the type of every problem begins with.
+const PROBLEM_TYPE: &str = "urn:touchmark:problem:";
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
@@ -36,20 +38,66 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     }
 }
 
-/// No content.
-pub(super) fn empty() -> Answer {
-    let mut answer = Response::new(Full::default());
-    *answer.status_mut() = StatusCode::NO_CONTENT;
-    answer
-}
-
 pub(super) fn problem(status: StatusCode, detail: &str) -> Answer {
-    described(status, detail, None)
+    Problem::new(status, detail).answer()
 }
 
 /// A parameter of the query that is not right, by its name.
 pub(super) fn bad_parameter(name: &str, detail: &str) -> Answer {
-    described(StatusCode::BAD_REQUEST, &format!("{name}: {detail}"), Some(name))
+    let detail = format!("{name}: {detail}");
+    Problem { kind: "parameter", parameter: Some(name), ..Problem::new(StatusCode::BAD_REQUEST, &detail) }.answer()
+}
+
+/// What went wrong, as callers are told it.
+#[derive(Debug)]
+pub(super) struct Problem<'a> {
+    pub(super) status: StatusCode,
+    /// The end of its `type`, which stays the same for ever.
+    pub(super) kind: &'static str,
+    pub(super) detail: &'a str,
+    /// The parameter that is not right.
+    pub(super) parameter: Option<&'a str>,
+    /// What could have been meant.
+    pub(super) candidates: &'a [String],
+}
+
+impl<'a> Problem<'a> {
+    pub(super) fn new(status: StatusCode, detail: &'a str) -> Self {
+        let kind = match status.as_u16() {
+            401 => "token",
+            403 => "role",
+            404 => "missing",
+            405 => "method",
+            413 => "too-long",
+            415 => "media-type",
+            422 => "refused",
+            429 => "rate",
+            503 => "unavailable",
+            500.. => "failed",
+            _ => "request",
+        };
+        Self { status, kind, detail, parameter: None, candidates: &[] }
+    }
+
+    pub(super) fn answer(&self) -> Answer {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            r#type: String,
+            title: &'a str,
+            status: u16,
+            detail: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            parameter: Option<&'a str>,
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            candidates: &'a [String],
+        }
+        let &Self { status, kind, detail, parameter, candidates } = self;
+        let title = status.canonical_reason().unwrap_or_default();
+        let r#type = format!("{PROBLEM_TYPE}{kind}");
+        let body = Body { r#type, title, status: status.as_u16(), detail, parameter, candidates };
+        // Strings and a number can always be written.
+        whole(status, PROBLEM, serde_json::to_string(&body).unwrap_or_default())
+    }
 }
 
 /// A problem that goes away: ask again after so many seconds.
@@ -71,19 +119,4 @@ pub(super) fn unauthorized() -> Answer {
     let mut answer = problem(StatusCode::UNAUTHORIZED, "send a configured token as 'authorization: Bearer TOKEN'");
     answer.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
     answer
-}
-
-fn described(status: StatusCode, detail: &str, parameter: Option<&str>) -> Answer {
-    #[derive(Serialize)]
-    struct Body<'a> {
-        title: &'a str,
-        status: u16,
-        detail: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        parameter: Option<&'a str>,
-    }
-    let title = status.canonical_reason().unwrap_or_default();
-    let body = Body { title, status: status.as_u16(), detail, parameter };
-    // Strings and a number can always be written.
-    whole(status, PROBLEM, serde_json::to_string(&body).unwrap_or_default())
 }

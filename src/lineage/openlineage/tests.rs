@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::lineage::catalog::tests::Stores;
-use crate::lineage::catalog::{Catalog, Causality, Direction, Filter, Moment, Node, State, Value};
+use crate::lineage::catalog::{Catalog, Causality, Direction, Filter, Moment, Node, NodeKind, State, Value};
 
 const RUN: &str = "0192f0c1-7c4e-7a3b-8c11-2f6d0f3e9a10";
 
@@ -60,7 +60,9 @@ async fn all(catalog: &Catalog) -> BTreeMap<String, (String, State, BTreeMap<Str
 }
 
 fn label(node: &Node) -> String {
-    node.name.as_ref().map_or_else(|| node.identity.clone(), |name| format!("{} {name}", node.type_name))
+    let is_bare = node.kind == NodeKind::Context || node.identity.starts_with("artifact:");
+    let name = node.name.as_ref().filter(|_| is_bare);
+    name.map_or_else(|| node.identity.clone(), |name| format!("{} {name}", node.type_name))
 }
 
 fn training() -> [Json; 3] {
