@@ -100,6 +100,11 @@ impl<'a> Problem<'a> {
     }
 }
 
+/// What the data path would answer, where there is none.
+pub(super) fn alone() -> Answer {
+    problem(StatusCode::NOT_FOUND, "the catalog is served here alone: no predictions, no ledger")
+}
+
 /// A problem that goes away: ask again after so many seconds.
 pub(super) fn later(status: StatusCode, detail: &str, seconds: u64) -> Answer {
     let mut answer = problem(status, detail);

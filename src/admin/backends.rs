@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use serde::Serialize;
 
-use super::answer::{Answer, json};
+use super::answer::{Answer, alone, json};
 use super::routes::{Asked, Parts};
 
 /// Knows the model servers.
@@ -103,5 +103,6 @@ pub(super) fn get(parts: &Parts, _: &Asked) -> Answer {
     struct Body {
         backends: Vec<BackendState>,
     }
-    json(StatusCode::OK, &Body { backends: parts.backends.backends() })
+    let Some(serving) = &parts.serving else { return alone() };
+    json(StatusCode::OK, &Body { backends: serving.backends.backends() })
 }

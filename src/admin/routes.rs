@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of sockets and bodies; `dispatch` reads the table from left to right.
 
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use super::access::{Auth, Caller, Right};
 use super::access_log::AccessLog;
 use super::answer::Answer;
 use super::backends::{self, Backends};
+use super::lineage;
 use super::readiness::Readiness;
 use super::system::{self, Status};
 use super::tiles;
@@ -35,16 +37,25 @@ pub struct Parts {
     pub rate: u32,
     /// Told who changed what, and who read the ledger.
     pub access_log: AccessLog,
+    /// The data path and the ledger; a catalog alone has none.
+    pub serving: Option<Serving>,
+    /// Asked and told about lineage.
+    pub catalog: Opening,
+    /// The runtime of the control plane, on which all that asks the catalog runs.
+    pub control: tokio::runtime::Handle,
+}
+
+/// The data path and its ledger.
+#[derive(Clone, Debug)]
+pub struct Serving {
     /// Moved at `/api/v1/traffic`.
     pub traffic: Arc<dyn Traffic>,
     /// Shown at `/api/v1/backends`.
     pub backends: Arc<dyn Backends>,
     /// Served at `/checkpoint` and `/tile`.
     pub tiles: Arc<Tiles>,
-    /// Asked and told under `/api/v1/lineage`.
-    pub catalog: Opening,
-    /// The runtime of the control plane, on which all that asks the catalog runs.
-    pub control: tokio::runtime::Handle,
+    /// The data directory, in which the ledger lies.
+    pub dir: PathBuf,
 }
 
 /// What was asked, once it is known that it may be.
@@ -72,7 +83,6 @@ pub(super) enum Handler {
     /// After waiting for a thread of the listener's that reads files.
     File(fn(Arc<Parts>, Asked) -> Answering),
     /// On the control plane's runtime.
-    #[expect(dead_code, reason = "the routes under /api/v1/lineage come next")]
     Control(fn(Arc<Parts>, Asked) -> Answering),
 }
 
@@ -92,9 +102,17 @@ pub(super) struct Route {
 }
 
 const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// Answered on the control plane's runtime.
+macro_rules! control {
+    ($handler:path) => {
+        Handler::Control(|parts, asked| Box::pin($handler(parts, asked)))
+    };
+}
 
 /// Everything that is here. Of paths that fit the first one counts.
-pub(super) static ROUTES: [Route; 11] = [
+pub(super) static ROUTES: [Route; 24] = [
     get("/livez", Right::Open, Handler::Now(system::livez)),
     get("/readyz", Right::Open, Handler::Now(system::readyz)),
     get("/metrics", Right::View, Handler::Now(system::metrics)),
@@ -106,6 +124,19 @@ pub(super) static ROUTES: [Route; 11] = [
     get("/api/v1/backends", Right::View, Handler::Now(backends::get)),
     get("/api/v1/traffic", Right::View, Handler::Now(traffic::get)),
     takes(Method::PUT, "/api/v1/traffic", Right::Operate, 16 * KIB, Handler::Now(traffic::put)),
+    takes(Method::POST, "/api/v1/lineage", Right::Record, 4 * MIB, control!(lineage::event)),
+    takes(Method::POST, "/api/v1/lineage/batch", Right::Record, 16 * MIB, control!(lineage::batch)),
+    get("/api/v1/nodes", Right::View, control!(lineage::nodes)),
+    get("/api/v1/nodes/{id}", Right::View, control!(lineage::node)),
+    get("/api/v1/upstream/{id}", Right::View, control!(lineage::upstream)),
+    get("/api/v1/downstream/{id}", Right::View, control!(lineage::downstream)),
+    get("/api/v1/diff", Right::View, control!(lineage::diff)),
+    get("/api/v1/impact/{id}", Right::Audit, control!(lineage::impact)),
+    get("/api/v1/prediction/{id}", Right::Audit, control!(lineage::prediction)),
+    get("/api/v1/reproducible/{id}", Right::View, control!(lineage::reproducible)),
+    get("/api/v1/completeness", Right::View, control!(lineage::completeness)),
+    get("/api/v1/untracked", Right::Audit, control!(lineage::untracked)),
+    get("/api/v1/resolve", Right::View, control!(lineage::resolve)),
 ];
 
 const fn get(path: &'static str, right: Right, handler: Handler) -> Route {

@@ -9,7 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
-use super::answer::{Answer, problem};
+use super::answer::{Answer, alone, problem};
 use super::routes::{Asked, Parts};
 use crate::tlog::TilePath;
 
@@ -21,7 +21,8 @@ const IMMUTABLE: HeaderValue = HeaderValue::from_static("max-age=31536000, immut
 
 /// The newest checkpoint.
 pub(super) fn checkpoint(parts: &Parts, _: &Asked) -> Answer {
-    let Some(note) = parts.tiles.checkpoint() else {
+    let Some(serving) = &parts.serving else { return alone() };
+    let Some(note) = serving.tiles.checkpoint() else {
         return problem(StatusCode::NOT_FOUND, "no checkpoint was signed yet: the first comes within a second");
     };
     let mut answer = Response::new(Full::new(note.into()));
@@ -34,7 +35,8 @@ pub(super) async fn tile(parts: Arc<Parts>, asked: Asked) -> Answer {
     let Some(path) = asked.path.strip_prefix('/').and_then(TilePath::parse) else {
         return problem(StatusCode::NOT_FOUND, "that is no tile; /api/v1/openapi.json says what is");
     };
-    let reading = Arc::clone(&parts.tiles);
+    let Some(serving) = &parts.serving else { return alone() };
+    let reading = Arc::clone(&serving.tiles);
     let read = tokio::task::spawn_blocking(move || reading.get(path)).await;
     match read {
         Ok(Ok(Some(bytes))) => {

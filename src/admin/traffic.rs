@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Answer, json, problem};
+use super::answer::{Answer, alone, json, problem};
 use super::routes::{Asked, Parts};
 
 /// Moves traffic between backends.
@@ -30,10 +30,12 @@ struct Body {
 }
 
 pub(super) fn get(parts: &Parts, _: &Asked) -> Answer {
-    json(StatusCode::OK, &Body { weights: parts.traffic.weights() })
+    let Some(serving) = &parts.serving else { return alone() };
+    json(StatusCode::OK, &Body { weights: serving.traffic.weights() })
 }
 
 pub(super) fn put(parts: &Parts, asked: &Asked) -> Answer {
+    let Some(serving) = &parts.serving else { return alone() };
     let body: Body = match serde_json::from_slice(&asked.body) {
         Ok(body) => body,
         Err(error) => {
@@ -41,7 +43,7 @@ pub(super) fn put(parts: &Parts, asked: &Asked) -> Answer {
             return problem(StatusCode::BAD_REQUEST, &detail);
         }
     };
-    match parts.traffic.shift(&body.weights) {
+    match serving.traffic.shift(&body.weights) {
         Ok(()) => get(parts, asked),
         Err(detail) => problem(StatusCode::UNPROCESSABLE_ENTITY, &detail),
     }

@@ -13,8 +13,8 @@ use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::lineage::ask::content_of;
-use crate::lineage::catalog::{Catalog, CatalogError, Moment, Opening, names};
+use crate::lineage::ask::{ALIAS, resolved};
+use crate::lineage::catalog::Opening;
 use crate::lineage::{self, Content, Declared, Facts, Identity, ModelId, ResolveError, SourceKind};
 use crate::telemetry::Metrics;
 
@@ -22,8 +22,6 @@ use crate::telemetry::Metrics;
 const FIRST_PATIENCE: Duration = Duration::from_secs(3);
 /// What the file of what was last known is called, in the data directory.
 const LAST_KNOWN: &str = "lineage.json";
-/// What an alias begins with, where the configuration writes a version.
-pub(super) const ALIAS: char = '@';
 
 /// A model as the configuration names it: its name, and its version or `@ALIAS`.
 type Asked = (String, String);
@@ -160,22 +158,10 @@ async fn from_catalog(opening: &Opening, asked: &BTreeSet<Asked>) -> Result<Know
     let catalog = opening.get()?;
     let mut known = Known::new();
     for (name, version) in asked {
-        let id = match version.strip_prefix(ALIAS) {
-            Some(alias) => alias_of(catalog, name, alias).await.map_err(|error| error.to_string())?,
-            None => ModelId::new(name, version).ok(),
-        };
-        let Some(id) = id else { continue };
-        let content = content_of(catalog, &id, Moment::NOW).await.map_err(|error| error.to_string())?;
+        let content = resolved(catalog, name, version).await.map_err(|error| error.to_string())?;
         known.extend(content.map(|content| (format!("{name}@{version}"), content)));
     }
     Ok(known)
-}
-
-/// The version that an alias names now.
-async fn alias_of(catalog: &Catalog, name: &str, alias: &str) -> Result<Option<ModelId>, CatalogError> {
-    let model = catalog.named(names::REGISTERED_MODEL, name, Moment::NOW).await?;
-    let version = model.as_ref().and_then(|model| model.text(&format!("alias.{alias}")));
-    Ok(version.and_then(|version| ModelId::new(name, version).ok()))
 }
 
 fn label(source: SourceKind) -> &'static str {

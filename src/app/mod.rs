@@ -128,9 +128,12 @@ impl App {
             auth,
             rate: config.admin.rate,
             access_log: admin::AccessLog::new(&config.ledger.dir),
-            traffic: Arc::clone(&weights) as _,
-            backends: Arc::new(health::Known(Arc::clone(&snapshot))) as _,
-            tiles: Arc::new(ledger.tiles(&config.ledger.dir)),
+            serving: Some(admin::Serving {
+                traffic: Arc::clone(&weights) as _,
+                backends: Arc::new(health::Known(Arc::clone(&snapshot))) as _,
+                tiles: Arc::new(ledger.tiles(&config.ledger.dir)),
+                dir: config.ledger.dir.clone(),
+            }),
             catalog: control.catalog(),
             control: control.handle(),
         };
