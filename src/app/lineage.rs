@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::lineage::ask::{ALIAS, resolved};
 use crate::lineage::catalog::Opening;
-use crate::lineage::{self, Content, Declared, Facts, Identity, ModelId, ResolveError, SourceKind};
+use crate::lineage::{self, Content, Declared, Facts, Identity, ModelId, Remote, ResolveError, SourceKind};
 use crate::telemetry::Metrics;
 
 /// What a source may take at the start and at a reload, before what was last known is stamped.
@@ -136,7 +136,10 @@ impl Sourced {
         match (config.lineage.source, &config.lineage.file) {
             (SourceKind::Static, _) | (SourceKind::File, None) => Ok(Known::new()),
             (SourceKind::File, Some(file)) => from_file(file, &asked),
-            (SourceKind::Catalog, _) => from_catalog(&self.0.catalog, &asked).await,
+            (SourceKind::Catalog, _) => match &config.lineage.server {
+                None => from_catalog(&self.0.catalog, &asked).await,
+                Some(server) => from_server(server, &config.lineage, &asked).await,
+            },
         }
     }
 }
@@ -159,6 +162,17 @@ async fn from_catalog(opening: &Opening, asked: &BTreeSet<Asked>) -> Result<Know
     let mut known = Known::new();
     for (name, version) in asked {
         let content = resolved(catalog, name, version).await.map_err(|error| error.to_string())?;
+        known.extend(content.map(|content| (format!("{name}@{version}"), content)));
+    }
+    Ok(known)
+}
+
+async fn from_server(server: &str, config: &lineage::Config, asked: &BTreeSet<Asked>) -> Result<Known, String> {
+    let remote = Remote::new(server, config.token_file.as_deref(), config.tls.as_ref())?;
+    let mut asking = remote.connect().await?;
+    let mut known = Known::new();
+    for (name, version) in asked {
+        let content = asking.resolve(name, version).await?;
         known.extend(content.map(|content| (format!("{name}@{version}"), content)));
     }
     Ok(known)

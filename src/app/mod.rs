@@ -9,6 +9,7 @@
 //! listener goes last, so that the end can be watched.
 
 mod catalog;
+mod cataloging;
 mod health;
 mod lineage;
 mod register;
@@ -31,6 +32,7 @@ use crate::lineage::Identity;
 use crate::proxy::{Admission, BackendConfig, Phase, Server, Shared, Snapshot, SnapshotError};
 use crate::telemetry::{Metrics, Service, TraceError, Tracer};
 
+pub use cataloging::Cataloging;
 pub use reload::ReloadError;
 pub use run::{Ended, ServeError, Signals, serve};
 pub use witness::{WitnessError, Witnessing, verifier_keys};
@@ -138,7 +140,7 @@ impl App {
             control: control.handle(),
         };
         let admin = admin::serve(admin_socket, parts, config.admin.tls.as_ref())?;
-        let data = run::DataDir::announce(&config.ledger.dir, &admin, listening, config.proxy.tls.is_some())
+        let data = run::DataDir::announce(&config.ledger.dir, &admin, Some((listening, config.proxy.tls.is_some())))
             .map_err(io_error("cannot write serve.json in the data directory"))?;
 
         let checks = health::Checks::start(snapshot.load_full())

@@ -170,14 +170,14 @@ pub(super) struct DataDir {
 
 impl DataDir {
     /// Writes the file whole or not at all.
-    pub(super) fn announce(dir: &Path, admin: &admin::Handle, listen: SocketAddr, secure: bool) -> io::Result<Self> {
+    pub(super) fn announce(dir: &Path, admin: &admin::Handle, listen: Option<(SocketAddr, bool)>) -> io::Result<Self> {
         let url = |secure: bool, address| format!("{}://{address}", if secure { "https" } else { "http" });
         let file = dir.join(SERVE_JSON);
         let draft = dir.join(format!(".{SERVE_JSON}.new"));
         let says = serde_json::json!({
             "pid": std::process::id(),
             "admin": url(admin.is_secure(), admin.address()),
-            "listen": url(secure, listen),
+            "listen": listen.map(|(address, secure)| url(secure, address)),
         });
         fs::write(&draft, format!("{says}\n"))?;
         fs::rename(&draft, &file)?;

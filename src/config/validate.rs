@@ -50,6 +50,15 @@ pub(super) fn validate(config: &Config) -> Problems {
     problems
 }
 
+/// Everything that is wrong by meaning where the catalog is to be served alone.
+pub(super) fn catalog(config: &Config) -> Problems {
+    let mut problems = Problems::new();
+    listener_tls("admin.tls", config.admin.tls.as_ref(), &mut problems);
+    problems.extend(config.admin.problems());
+    problems.extend(config.lineage.problems());
+    problems
+}
+
 /// Everything that is wrong by meaning where a witness is to be run.
 pub(super) fn witness(config: &Config) -> Problems {
     config.witness.problems(true)

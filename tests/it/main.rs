@@ -32,6 +32,8 @@ mod http1;
 mod http2;
 /// Start, reload, stop.
 mod lifecycle;
+/// Lineage over HTTP.
+mod lineage_api;
 /// Every limit is met.
 mod limits;
 /// Notes beside another implementation's.

@@ -33,7 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("ledger", &["exchange", "key_file", "telemetry", "tlog", "lineage::Document", "lineage::Identity"]),
-    ("lineage", &["telemetry"]),
+    ("lineage", &["telemetry", "tls"]),
     ("admin", &["ledger", "lineage", "telemetry", "tlog", "tls"]),
     ("exchange", &["lineage::Identity"]),
     ("telemetry", &["exchange"]),

@@ -42,7 +42,10 @@ async fn hanging(parts: &Parts, asked: &Asked) -> Result<Value, Answer> {
             let (models, datasets) = impact.versions();
             let (mut tally, touching) = (Tally::new(&impact), Touching { models, datasets });
             let tally = read(serving.dir.clone(), move |reader| {
-                each(reader, range, Some(touching), |prediction| drop(tally.take(prediction))).map(|()| tally)
+                each(reader, range, Some(touching), |prediction| {
+                    tally.take(prediction);
+                })
+                .map(|()| tally)
             })
             .await?;
             json!({"total": tally.total(), "by_day": tally.rows()})

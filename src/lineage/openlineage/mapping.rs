@@ -37,17 +37,22 @@ impl Event {
                 let mut facts = data(inputs.iter().chain(outputs))?;
                 facts.runs.push(fact);
                 let mut batch = batch(&facts, author)?;
+                withdrawn(&mut batch, inputs.iter().chain(outputs))?;
                 pipeline(&mut batch, job);
                 parent(&mut batch, run, job);
-                let records = batch.nodes.iter_mut();
-                if let Some(record) = { records }.find(|record| Some(&record.node) == run_ref.as_ref()) {
+                if let Some(record) = batch.nodes.iter_mut().find(|record| is_run(&record.node)) {
                     take_away(record, &run.facets);
                 }
                 batch
             }
-            Subject::Dataset(dataset) => batch(&data([dataset])?, author)?,
+            Subject::Dataset(dataset) => {
+                let mut batch = batch(&data([dataset])?, author)?;
+                withdrawn(&mut batch, [dataset])?;
+                batch
+            }
             Subject::Job { job, inputs, outputs } => {
                 let mut batch = batch(&data(inputs.iter().chain(outputs))?, author)?;
+                withdrawn(&mut batch, inputs.iter().chain(outputs))?;
                 design(&mut batch, job, (inputs, outputs))?;
                 batch
             }
@@ -220,6 +225,18 @@ fn design(batch: &mut Batch, job: &Job, (inputs, outputs): (&[Dataset], &[Datase
         words.insert(name.to_owned(), Some(Value::Struct(identities.into())));
     }
     batch.nodes.push(NodeRecord { properties: words, ..NodeRecord::new(types::PIPELINE, node) });
+    Ok(())
+}
+
+/// What is no longer said of datasets.
+fn withdrawn<'a>(batch: &mut Batch, all: impl IntoIterator<Item = &'a Dataset>) -> Result<(), EventError> {
+    for dataset in all.into_iter().filter(|dataset| facets::deleted(&dataset.facets).next().is_some()) {
+        let id = names::artifact(dataset)?;
+        let type_name = if names::is_model(dataset) { types::MODEL } else { types::DATASET };
+        let mut record = NodeRecord::new(type_name, NodeRef::from(&id));
+        take_away(&mut record, &dataset.facets);
+        batch.nodes.push(record);
+    }
     Ok(())
 }
 

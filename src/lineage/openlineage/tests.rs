@@ -141,7 +141,7 @@ fn datasets_and_jobs_speak_for_themselves() {
         of["dataset"]["facets"] = json!({"version": {"datasetVersion": "a@b"}, "ownership": {"_deleted": true}});
         put(catalog, &of).await;
         let (_, _, properties, _) = &all(catalog).await["dataset:s3://lake/tx@a%40b"];
-        assert!(!properties.contains_key("owner"), "it is older than nothing");
+        assert!(!properties.contains_key("owner"), "it was taken back");
         let job = json!({"eventTime": "2026-11-20T12:00:00Z", "job": {"namespace": "dbt", "name": "m"},
             "inputs": [table("tx", version("1"))], "outputs": [table("out", json!(null))]});
         put(catalog, &job).await;
