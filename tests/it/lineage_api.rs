@@ -230,9 +230,9 @@ async fn another_catalog_is_stamped_and_outlived() {
     tokio::task::block_in_place(|| touchmark.app().refresh_lineage());
     assert_eq!(dataset(&touchmark).await, ["v7"], "an outage changes nothing");
     touchmark.stop().await;
-    let mut again = Setup { config, folder }.start();
+    let again = Setup { config, folder }.start();
     assert_eq!(dataset(&again).await, ["v7"], "nor does a start during one");
-    again.stop().await;
+    again.forget();
 }
 
 /// Whoever says 404 is not thereby a catalog that does not know the model.
