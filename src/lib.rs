@@ -16,7 +16,7 @@ pub mod protocol;
 pub mod proxy;
 pub mod sha256;
 pub mod telemetry;
-pub mod tls;
 pub mod tlog;
+pub mod tls;
 pub mod units;
 pub mod witness;

@@ -157,8 +157,8 @@ fn single(config: &Config) -> Result<Option<String>, AdminError> {
         (Some(_), Some(_)) => return Err(AdminError::TwoTokens),
         (Some(token), None) => ("admin.token".to_owned(), token.0.clone()),
         (None, Some(path)) => {
-            let token = std::fs::read_to_string(path)
-                .map_err(|source| AdminError::TokenFile { path: path.clone(), source })?;
+            let token =
+                std::fs::read_to_string(path).map_err(|source| AdminError::TokenFile { path: path.clone(), source })?;
             // Editors and `echo` end files with a line feed.
             (format!("admin.token_file {}", path.display()), token.trim_end().to_owned())
         }

@@ -93,7 +93,9 @@ impl Bodies {
         match unpacked {
             Ok(Ok(Some(bytes))) => Ok(Read { bytes, room }),
             Ok(Ok(None)) => Err(too_long(max)),
-            Ok(Err(_)) | Err(_) => Err(problem(StatusCode::BAD_REQUEST, "the body is not packed with gzip, or not whole")),
+            Ok(Err(_)) | Err(_) => {
+                Err(problem(StatusCode::BAD_REQUEST, "the body is not packed with gzip, or not whole"))
+            }
         }
     }
 

@@ -89,7 +89,10 @@ impl Config {
                 wrong(format!("{key}.name"), format!("'{name}' is what others are called: choose another"));
             }
             if self.tokens[..at].iter().any(|other| other.name == *name) {
-                wrong(format!("{key}.name"), format!("'{name}' is taken by another token: nobody could tell them apart"));
+                wrong(
+                    format!("{key}.name"),
+                    format!("'{name}' is taken by another token: nobody could tell them apart"),
+                );
             }
             if !is_digest(&token.sha256) {
                 let problem = "must be 64 hexadecimal digits: printf %s TOKEN | sha256sum";

@@ -45,12 +45,7 @@ pub(super) struct Room {
 impl Room {
     pub(super) fn new(parts: Parts) -> Self {
         let rates = Rates::new(parts.rate);
-        Self {
-            parts: Arc::new(parts),
-            rates,
-            bodies: Bodies::default(),
-            work: Arc::new(Semaphore::new(WORK_MAX)),
-        }
+        Self { parts: Arc::new(parts), rates, bodies: Bodies::default(), work: Arc::new(Semaphore::new(WORK_MAX)) }
     }
 
     /// Answers one request of a caller at `peer`. Of its body, what was not wanted is thrown away.

@@ -37,11 +37,7 @@ struct Inner {
 
 impl Seats {
     pub(super) fn new(places: usize) -> Arc<Self> {
-        Arc::new(Self {
-            places: Arc::new(Semaphore::new(places)),
-            taken: Mutex::default(),
-            start: Instant::now(),
-        })
+        Arc::new(Self { places: Arc::new(Semaphore::new(places)), taken: Mutex::default(), start: Instant::now() })
     }
 
     /// A place: a free one, else that of whoever has kept us waiting the longest.

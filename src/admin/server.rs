@@ -108,12 +108,7 @@ pub fn serve(listener: TcpListener, parts: Parts, tls: Option<&TlsConfig>) -> Re
     Ok(Handle { address, stop, thread, tls })
 }
 
-fn run(
-    runtime: Runtime,
-    listener: TcpListener,
-    (parts, tls): (Parts, Option<Tls>),
-    stop: watch::Receiver<bool>,
-) {
+fn run(runtime: Runtime, listener: TcpListener, (parts, tls): (Parts, Option<Tls>), stop: watch::Receiver<bool>) {
     runtime.block_on(async {
         match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => accept(listener, Arc::new(Room::new(parts)), tls, stop).await,
@@ -124,12 +119,7 @@ fn run(
     runtime.shutdown_background();
 }
 
-async fn accept(
-    listener: tokio::net::TcpListener,
-    room: Arc<Room>,
-    tls: Option<Tls>,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn accept(listener: tokio::net::TcpListener, room: Arc<Room>, tls: Option<Tls>, mut stop: watch::Receiver<bool>) {
     let seats = Seats::new(CONNECTIONS_MAX);
     loop {
         tokio::select! {

@@ -80,12 +80,7 @@ impl Maker {
     }
 
     /// For calls to `host`.
-    pub fn client(
-        &mut self,
-        section: &str,
-        config: &BackendTlsConfig,
-        host: &str,
-    ) -> Result<ClientTls, TlsError> {
+    pub fn client(&mut self, section: &str, config: &BackendTlsConfig, host: &str) -> Result<ClientTls, TlsError> {
         let mut files = Files::new(&self.provider, &mut self.digest);
         let wrong = |key: &str, problem: String| TlsError::new(format!("{section}.{key}"), problem);
         let roots = match &config.ca {

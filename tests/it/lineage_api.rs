@@ -129,7 +129,10 @@ async fn what_is_told_can_be_asked() {
     let packed = post_with("/api/v1/lineage/batch", &fields, packer.finish().unwrap());
     let report = object(&ask(touchmark.admin, packed).await);
     assert_eq!((&report["status"], &report["summary"]["successful"]), (&json!("partial_success"), &json!(2)));
-    assert_eq!((&report["failed_events"][0]["index"], &report["failed_events"][0]["retriable"]), (&json!(2), &json!(false)));
+    assert_eq!(
+        (&report["failed_events"][0]["index"], &report["failed_events"][0]["retriable"]),
+        (&json!(2), &json!(false))
+    );
 
     let asked = async |path: &str| object(&touchmark.admin(path).await);
     let upstream = asked("/api/v1/upstream/model%3Afraud%40v1?kind=dataset").await;
@@ -208,8 +211,7 @@ async fn another_catalog_is_stamped_and_outlived() {
     let mut fleet = Setup::from(Setup::new(&model).config, data)
         .with(|config| {
             config.admin.tokens = vec![token("viewer", "viewer")];
-            config.admin.tls =
-                Some(TlsConfig { certificate, key, client_ca: None, client_names: Vec::new() });
+            config.admin.tls = Some(TlsConfig { certificate, key, client_ca: None, client_names: Vec::new() });
         })
         .start();
     let tls = BackendTlsConfig { ca: Some(ca), server_name: Some(NAME.to_owned()), ..BackendTlsConfig::default() };

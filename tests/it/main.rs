@@ -34,10 +34,10 @@ mod http1;
 mod http2;
 /// Start, reload, stop.
 mod lifecycle;
-/// Lineage over HTTP.
-mod lineage_api;
 /// Every limit is met.
 mod limits;
+/// Lineage over HTTP.
+mod lineage_api;
 /// Notes beside another implementation's.
 mod notes;
 /// `TensorFlow` Serving and `TorchServe`.

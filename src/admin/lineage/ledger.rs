@@ -89,8 +89,7 @@ async fn behind(parts: &Parts, asked: &Asked) -> Result<Value, Answer> {
         return Err(problem(StatusCode::NOT_FOUND, &format!("prediction:{id} is not in the ledger")));
     };
     let brief = Brief::parse(&found.entry).ok_or_else(unreadable)?;
-    let frozen: Option<Content> =
-        document.as_ref().and_then(|document| serde_json::from_value(document.clone()).ok());
+    let frozen: Option<Content> = document.as_ref().and_then(|document| serde_json::from_value(document.clone()).ok());
     let model = brief.model.as_deref().zip(brief.version.as_deref());
     let traced = match model.and_then(|(name, version)| ModelId::new(name, version).ok()) {
         None => ask::Traced::default(),

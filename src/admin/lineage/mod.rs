@@ -8,9 +8,7 @@ mod questions;
 
 pub(super) use events::{batch, event};
 pub(super) use ledger::{impact, prediction, untracked};
-pub(super) use questions::{
-    completeness, diff, downstream, node, nodes, reproducible, resolve, upstream,
-};
+pub(super) use questions::{completeness, diff, downstream, node, nodes, reproducible, resolve, upstream};
 
 use http::StatusCode;
 

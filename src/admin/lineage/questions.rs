@@ -87,7 +87,8 @@ pub(in crate::admin) async fn diff(parts: Arc<Parts>, asked: Asked) -> Answer {
     answer(async {
         let (catalog, query) = (catalog(&parts)?, Query::parse(&asked.query, &KNOWN)?);
         let now = moment(catalog, &query, AS_OF).await?;
-        let then = if query.one("before_as_of")?.is_some() { moment(catalog, &query, "before_as_of").await? } else { now };
+        let then =
+            if query.one("before_as_of")?.is_some() { moment(catalog, &query, "before_as_of").await? } else { now };
         let before = given(catalog, query.needed("before")?, &KINDS, then).await?;
         let after = given(catalog, query.needed("after")?, &KINDS, now).await?;
         shown(ask::diff(catalog, (&before, then), (&after, now)).await)

@@ -95,9 +95,9 @@ impl Catalog {
     }
 }
 
-const HELD_UPSTREAM: &str = "SELECT source, target, kind, path, edge.time, flaw, COALESCE(began.time, 0), ended.time \
+pub(super) const HELD_UPSTREAM: &str = "SELECT edge.source, edge.target, edge.kind, edge.path, edge.time, edge.flaw, COALESCE(began.time, 0), ended.time \
      FROM edge LEFT JOIN change began ON began.id = edge.since LEFT JOIN change ended ON ended.id = edge.until \
-     WHERE target IN {ids} AND since <= $2 AND (until IS NULL OR until > $3) ORDER BY edge.id";
-const HELD_DOWNSTREAM: &str = "SELECT source, target, kind, path, edge.time, flaw, COALESCE(began.time, 0), ended.time \
+     WHERE edge.target IN {ids} AND edge.since <= $2 AND (edge.until IS NULL OR edge.until > $3) ORDER BY edge.id";
+pub(super) const HELD_DOWNSTREAM: &str = "SELECT edge.source, edge.target, edge.kind, edge.path, edge.time, edge.flaw, COALESCE(began.time, 0), ended.time \
      FROM edge LEFT JOIN change began ON began.id = edge.since LEFT JOIN change ended ON ended.id = edge.until \
-     WHERE source IN {ids} AND since <= $2 AND (until IS NULL OR until > $3) ORDER BY edge.id";
+     WHERE edge.source IN {ids} AND edge.since <= $2 AND (edge.until IS NULL OR edge.until > $3) ORDER BY edge.id";

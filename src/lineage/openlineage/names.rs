@@ -3,9 +3,9 @@
 //! The same names always give the same identity, whatever stands in them: a producer cannot be asked to rename its
 //! data.
 
+use super::UNVERSIONED;
 use super::event::{Dataset, EventError, Job};
 use super::facets::{self, Facets};
-use super::UNVERSIONED;
 use crate::lineage::identity::PART_LEN_MAX;
 use crate::lineage::{DatasetId, EntityId, ModelId};
 use crate::sha256::Sha256;
@@ -40,7 +40,8 @@ pub(super) fn artifact(dataset: &Dataset) -> Result<EntityId, EventError> {
         return ModelId::new(&part(name, &[]), &version).map(EntityId::Model).map_err(wrong);
     }
     let path = if dataset.namespace.is_empty() { name.to_owned() } else { format!("{}/{name}", dataset.namespace) };
-    let (namespace, name) = path.rsplit_once('/').map_or((None, &*path), |(space, name)| (Some(part(space, &[])), name));
+    let (namespace, name) =
+        path.rsplit_once('/').map_or((None, &*path), |(space, name)| (Some(part(space, &[])), name));
     DatasetId::new(namespace.as_deref(), &part(name, &[]), &version).map(EntityId::Dataset).map_err(wrong)
 }
 

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
+use super::UNVERSIONED;
 use super::mapping::Said;
 use super::names::Base;
-use super::UNVERSIONED;
 use crate::lineage::catalog::{
     Batch, Catalog, CatalogError, Direction, EdgeRecord, EventKind, Moment, Node, NodeKind, NodeRecord, NodeRef,
     Recorded, State, Value, names as types,

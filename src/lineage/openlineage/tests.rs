@@ -68,7 +68,12 @@ fn label(node: &Node) -> String {
 fn training() -> [Json; 3] {
     [
         event("START", "2026-11-20T10:00:00.000001Z", json!([table("tx", json!({}))]), json!([])),
-        event("RUNNING", "2026-11-20T11:00:00+01:00", json!([table("tx", json!({})), table("raw/days", json!({}))]), json!(null)),
+        event(
+            "RUNNING",
+            "2026-11-20T11:00:00+01:00",
+            json!([table("tx", json!({})), table("raw/days", json!({}))]),
+            json!(null),
+        ),
         event("COMPLETE", "2026-11-20T12:00:00Z", json!([table("tx", version("v2"))]), json!([model()])),
     ]
 }
@@ -116,7 +121,8 @@ fn what_is_known_already_leaves_no_trace() {
 fn a_circle_is_left_out_and_told() {
     let stores = Stores::new(Causality::Refuse);
     stores.each(async |catalog| {
-        let merge = event("COMPLETE", "2026-11-20T12:00:00Z", json!([table("tx", json!({}))]), json!([table("tx", json!({}))]));
+        let merge =
+            event("COMPLETE", "2026-11-20T12:00:00Z", json!([table("tx", json!({}))]), json!([table("tx", json!({}))]));
         let placed = put(catalog, &merge).await;
         let circle = format!("run:{RUN} → dataset:s3://lake/tx@unversioned: would close a circle");
         assert_eq!(placed.left_out, [circle.clone()]);
@@ -156,7 +162,11 @@ fn what_is_no_event_says_why() {
     let wrong = |json: &str| Event::parse(json.as_bytes()).unwrap_err().to_string();
     assert!(wrong("{").contains("EOF"));
     assert!(wrong("{}").contains("eventTime"));
-    assert!(wrong(r#"{"eventTime":"2026-11-20T12:00:00"}"#).contains("offset"), "{}", wrong(r#"{"eventTime":"2026-11-20T12:00:00"}"#));
+    assert!(
+        wrong(r#"{"eventTime":"2026-11-20T12:00:00"}"#).contains("offset"),
+        "{}",
+        wrong(r#"{"eventTime":"2026-11-20T12:00:00"}"#)
+    );
     assert!(wrong(r#"{"eventTime":"2026-11-20T12:00:00Z"}"#).contains("RunEvent"));
     let mut began = event("BEGIN", "2026-11-20T12:00:00Z", json!([]), json!([]));
     assert!(wrong(&began.to_string()).contains("write START"));
