@@ -123,7 +123,7 @@ impl Auth {
             tokens.push(Token { caller, digest: Sha256::digest(token.as_bytes()) });
         }
         for (at, token) in config.tokens.iter().enumerate() {
-            let digest = digest(&token.sha256).ok_or_else(|| AdminError::Digest { at })?;
+            let digest = digest(&token.sha256).ok_or(AdminError::Digest { at })?;
             let caller = Caller { name: token.name.as_str().into(), role: Some(token.role) };
             tokens.push(Token { caller, digest });
         }

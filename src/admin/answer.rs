@@ -17,6 +17,9 @@ const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// An answer that is there whole.
 pub(super) type Answer = Response<Full<Bytes>>;
 
+/// An answer that is given in the place of the one that was asked for.
+pub(super) type Refusal = Box<Answer>;
+
 /// Puts in what every answer carries.
 pub(super) fn finish(mut answer: Answer) -> Answer {
     answer.headers_mut().entry(CACHE_CONTROL).or_insert(NO_STORE);
@@ -43,9 +46,11 @@ pub(super) fn problem(status: StatusCode, detail: &str) -> Answer {
 }
 
 /// A parameter of the query that is not right, by its name.
-pub(super) fn bad_parameter(name: &str, detail: &str) -> Answer {
+pub(super) fn bad_parameter(name: &str, detail: &str) -> Refusal {
     let detail = format!("{name}: {detail}");
-    Problem { kind: "parameter", parameter: Some(name), ..Problem::new(StatusCode::BAD_REQUEST, &detail) }.answer()
+    Problem { kind: "parameter", parameter: Some(name), ..Problem::new(StatusCode::BAD_REQUEST, &detail) }
+        .answer()
+        .into()
 }
 
 /// What went wrong, as callers are told it.

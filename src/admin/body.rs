@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::answer::{Answer, later, problem};
+use super::answer::{Refusal, later, problem};
 
 /// From the head to the body's end.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,18 +49,20 @@ impl Default for Bodies {
 
 impl Announced {
     /// Looks at what a head says of its body: its type, its encoding, its length.
-    pub(super) fn new(headers: &HeaderMap, max: usize) -> Result<Self, Answer> {
+    pub(super) fn new(headers: &HeaderMap, max: usize) -> Result<Self, Refusal> {
         // A page in a browser cannot send this type to another site without being asked first: no change by a forged
         // form.
         let is_json = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
         if !is_json {
             let detail = "send it as 'content-type: application/json'";
-            return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+            return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).into());
         }
         let packed = match headers.get(CONTENT_ENCODING).map_or(&b"identity"[..], |value| value.as_bytes()) {
             value if value.eq_ignore_ascii_case(b"identity") => false,
             value if value.eq_ignore_ascii_case(b"gzip") || value.eq_ignore_ascii_case(b"x-gzip") => true,
-            _ => return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send it as it is, or packed with gzip")),
+            _ => {
+                return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send it as it is, or packed with gzip").into());
+            }
         };
         let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         if length.is_some_and(|length: usize| length > max) {
@@ -72,7 +74,7 @@ impl Announced {
 
 impl Bodies {
     /// Reads a body and unpacks it.
-    pub(super) async fn read<B>(&self, body: B, announced: Announced) -> Result<Read, Answer>
+    pub(super) async fn read<B>(&self, body: B, announced: Announced) -> Result<Read, Refusal>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -83,7 +85,7 @@ impl Bodies {
         let bytes = match timeout(BODY_TIMEOUT, Limited::new(body, max).collect()).await {
             Ok(Ok(whole)) => whole.to_bytes(),
             Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_long(max)),
-            Ok(Err(_)) | Err(_) => return Err(problem(StatusCode::BAD_REQUEST, "the body did not come whole")),
+            Ok(Err(_)) | Err(_) => return Err(problem(StatusCode::BAD_REQUEST, "the body did not come whole").into()),
         };
         if !packed {
             return Ok(Read { bytes, room });
@@ -94,15 +96,15 @@ impl Bodies {
             Ok(Ok(Some(bytes))) => Ok(Read { bytes, room }),
             Ok(Ok(None)) => Err(too_long(max)),
             Ok(Err(_)) | Err(_) => {
-                Err(problem(StatusCode::BAD_REQUEST, "the body is not packed with gzip, or not whole"))
+                Err(problem(StatusCode::BAD_REQUEST, "the body is not packed with gzip, or not whole").into())
             }
         }
     }
 
-    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Answer> {
+    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         Arc::clone(&self.0).try_acquire_many_owned(bytes).map_err(|_error| {
-            later(StatusCode::SERVICE_UNAVAILABLE, "too many bodies are being taken in: send it again", 1)
+            later(StatusCode::SERVICE_UNAVAILABLE, "too many bodies are being taken in: send it again", 1).into()
         })
     }
 }
@@ -115,9 +117,9 @@ fn unpack(packed: &[u8], max: usize) -> std::io::Result<Option<Bytes>> {
     Ok((bytes.len() <= max).then(|| bytes.into()))
 }
 
-fn too_long(max: usize) -> Answer {
+fn too_long(max: usize) -> Refusal {
     let detail = format!("the body is longer than {} KiB", max >> 10);
-    problem(StatusCode::PAYLOAD_TOO_LARGE, &detail)
+    problem(StatusCode::PAYLOAD_TOO_LARGE, &detail).into()
 }
 
 #[cfg(test)]
@@ -129,11 +131,11 @@ mod tests {
     #[test]
     fn a_bomb_is_not_unpacked() {
         let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        packer.write_all(&[0; 1 << 20]).unwrap();
-        let packed = packer.finish().unwrap();
-        assert!(packed.len() < 2048);
-        assert_eq!(unpack(&packed, (1 << 20) - 1).unwrap(), None);
-        assert_eq!(unpack(&packed, 1 << 20).unwrap().unwrap().len(), 1 << 20);
-        assert!(unpack(&packed[..packed.len() - 9], 1 << 20).is_err() && unpack(b"plain", 9).is_err());
+        packer.write_all(&vec![0; 1 << 20]).unwrap();
+        let bomb = packer.finish().unwrap();
+        assert!(bomb.len() < 2048);
+        assert_eq!(unpack(&bomb, (1 << 20) - 1).unwrap(), None);
+        assert_eq!(unpack(&bomb, 1 << 20).unwrap().unwrap().len(), 1 << 20);
+        assert!(unpack(&bomb[..bomb.len() - 9], 1 << 20).is_err() && unpack(b"plain", 9).is_err());
     }
 }

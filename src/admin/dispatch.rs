@@ -124,7 +124,7 @@ impl Room {
             0 => None,
             max => match Announced::new(request.headers(), max) {
                 Ok(announced) => Some(announced),
-                Err(answer) => return answer,
+                Err(refusal) => return *refusal,
             },
         };
         let Ok(place) = Arc::clone(&self.work).try_acquire_owned() else {
@@ -141,7 +141,7 @@ impl Room {
                     bytes = read.bytes;
                     room.extend(read.room);
                 }
-                Err(answer) => return answer,
+                Err(refusal) => return *refusal,
             }
         }
         if let (true, Some(line)) = (route.is_write(), line)

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 
-use super::answer::{Answer, bad_parameter};
+use super::answer::{Refusal, bad_parameter};
 
 /// Names and values of one query.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
     /// Reads a query whose names are among these.
-    pub(super) fn parse(query: &str, known: &[&str]) -> Result<Self, Answer> {
+    pub(super) fn parse(query: &str, known: &[&str]) -> Result<Self, Refusal> {
         let mut pairs = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -36,7 +36,7 @@ impl Query {
     }
 
     /// The one value of a name.
-    pub(super) fn one(&self, name: &str) -> Result<Option<&str>, Answer> {
+    pub(super) fn one(&self, name: &str) -> Result<Option<&str>, Refusal> {
         let mut values = self.all(name);
         let first = values.next();
         match values.next() {
@@ -46,18 +46,18 @@ impl Query {
     }
 
     /// The value of a name that must be given.
-    pub(super) fn needed(&self, name: &str) -> Result<&str, Answer> {
+    pub(super) fn needed(&self, name: &str) -> Result<&str, Refusal> {
         self.one(name)?.filter(|value| !value.is_empty()).ok_or_else(|| bad_parameter(name, "is needed"))
     }
 
     /// A value that is a number.
-    pub(super) fn number<N: FromStr>(&self, name: &str) -> Result<Option<N>, Answer> {
+    pub(super) fn number<N: FromStr>(&self, name: &str) -> Result<Option<N>, Refusal> {
         let wrong = |text: &str| bad_parameter(name, &format!("'{text}' is no number that fits"));
         self.one(name)?.map(|text| text.parse().map_err(|_error| wrong(text))).transpose()
     }
 
     /// A value that is a time: RFC 3339, or a day in UTC.
-    pub(super) fn time(&self, name: &str) -> Result<Option<jiff::Timestamp>, Answer> {
+    pub(super) fn time(&self, name: &str) -> Result<Option<jiff::Timestamp>, Refusal> {
         let Some(text) = self.one(name)? else { return Ok(None) };
         let day = || text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
         let time = text.parse().ok().or_else(|| day().map(|day| day.timestamp()));
@@ -65,7 +65,7 @@ impl Query {
     }
 
     /// Values that are pairs, `NAME=VALUE`.
-    pub(super) fn pairs(&self, name: &str) -> Result<Vec<(String, String)>, Answer> {
+    pub(super) fn pairs(&self, name: &str) -> Result<Vec<(String, String)>, Refusal> {
         let pair = |text: &str| {
             let (left, right) = text.split_once('=').ok_or_else(|| bad_parameter(name, "write NAME=VALUE"))?;
             Ok((left.to_owned(), right.to_owned()))
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(query.number::<u32>("a").unwrap(), Some(1));
         assert_eq!(query.all("b").collect::<Vec<_>>(), ["x=1", "y z"]);
         assert_eq!(query.time("d").unwrap().unwrap().to_string(), "2026-11-20T00:00:00Z");
-        let status = |answer: Answer| answer.status().as_u16();
+        let status = |answer: Refusal| answer.status().as_u16();
         assert_eq!(status(query.one("b").unwrap_err()), 400);
         assert_eq!(status(query.time("a").unwrap_err()), 400);
         assert_eq!(status(query.pairs("d").unwrap_err()), 400);

@@ -43,12 +43,11 @@ impl Seats {
     /// A place: a free one, else that of whoever has kept us waiting the longest.
     pub(super) async fn take(self: &Arc<Self>) -> Option<Seat> {
         let free = Arc::clone(&self.places).try_acquire_owned().ok();
-        let place = match free {
-            Some(place) => place,
-            None => {
-                self.show_out();
-                Arc::clone(&self.places).acquire_owned().await.ok()?
-            }
+        let place = if let Some(place) = free {
+            place
+        } else {
+            self.show_out();
+            Arc::clone(&self.places).acquire_owned().await.ok()?
         };
         let inner = Arc::new(Inner { since: AtomicU64::new(self.now()), leave: Notify::new() });
         self.lock().push(Arc::clone(&inner));

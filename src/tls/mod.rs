@@ -39,6 +39,12 @@ pub struct Maker {
     digest: Sha256,
 }
 
+impl Default for Maker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Maker {
     /// With nothing read yet.
     pub fn new() -> Self {

@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use touchmark::admin::TokenConfig;
 use touchmark::lineage::SourceKind;
-use touchmark::sha256::Sha256;
 use touchmark::tls::{BackendTlsConfig, TlsConfig};
 
+use super::support::ledger::sha256;
 use super::support::message::{INFER, Message, OUTPUT, get, ok, post, post_with};
 use super::support::model_server::ModelServer;
 use super::support::tls::{Authority, NAME};
@@ -61,7 +61,7 @@ async fn opened(admin: SocketAddr, fields: &[(&str, &str)]) {
 }
 
 fn token(name: &str, role: &str) -> TokenConfig {
-    let digest = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digest = sha256(name.as_bytes());
     serde_json::from_value(json!({"name": format!("the {role}"), "role": role, "sha256": digest})).unwrap()
 }
 
@@ -126,8 +126,8 @@ async fn what_is_told_can_be_asked() {
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     packer.write_all(events.to_string().as_bytes()).unwrap();
     let fields = [("content-type", "application/json"), ("content-encoding", "gzip")];
-    let packed = post_with("/api/v1/lineage/batch", &fields, packer.finish().unwrap());
-    let report = object(&ask(touchmark.admin, packed).await);
+    let request = post_with("/api/v1/lineage/batch", &fields, packer.finish().unwrap());
+    let report = object(&ask(touchmark.admin, request).await);
     assert_eq!((&report["status"], &report["summary"]["successful"]), (&json!("partial_success"), &json!(2)));
     assert_eq!(
         (&report["failed_events"][0]["index"], &report["failed_events"][0]["retriable"]),

@@ -15,14 +15,14 @@ use crate::lineage::openlineage::{Event, EventError, events, place};
 pub(in crate::admin) async fn event(parts: Arc<Parts>, asked: Asked) -> Answer {
     let catalog = match catalog(&parts) {
         Ok(catalog) => catalog,
-        Err(answer) => return answer,
+        Err(refusal) => return *refusal,
     };
     let said = Event::parse(&asked.body).and_then(|event| event.said(&asked.caller.name));
     match said {
         Err(error) => no_event(&error),
         Ok(said) => match place(catalog, said).await {
             Ok(placed) => json(StatusCode::OK, &placed),
-            Err(error) => refused(&error),
+            Err(error) => *refused(&error),
         },
     }
 }
@@ -31,7 +31,7 @@ pub(in crate::admin) async fn event(parts: Arc<Parts>, asked: Asked) -> Answer {
 pub(in crate::admin) async fn batch(parts: Arc<Parts>, asked: Asked) -> Answer {
     let catalog = match catalog(&parts) {
         Ok(catalog) => catalog,
-        Err(answer) => return answer,
+        Err(refusal) => return *refusal,
     };
     let events = match events(&asked.body) {
         Ok(events) => events,

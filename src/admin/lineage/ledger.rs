@@ -3,6 +3,7 @@
 //! The ledger's files are read on threads that may wait. An answer that could be short of a prediction is none: where
 //! an entry cannot be read, the question fails.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,7 +14,7 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::{AS_OF, catalog, moment, named, refused};
-use crate::admin::answer::{Answer, bad_parameter, json as answered, problem};
+use crate::admin::answer::{Answer, Refusal, bad_parameter, json as answered, problem};
 use crate::admin::query::Query;
 use crate::admin::routes::{Asked, Parts};
 use crate::ledger::Kind;
@@ -27,7 +28,7 @@ pub(in crate::admin) async fn impact(parts: Arc<Parts>, asked: Asked) -> Answer 
     told(hanging(&parts, &asked).await)
 }
 
-async fn hanging(parts: &Parts, asked: &Asked) -> Result<Value, Answer> {
+async fn hanging(parts: &Parts, asked: &Asked) -> Result<Value, Refusal> {
     let (catalog, query) = (catalog(parts)?, Query::parse(&asked.query, &["from", "to", AS_OF])?);
     let range = range(&query)?;
     let at = moment(catalog, &query, AS_OF).await?;
@@ -59,7 +60,7 @@ pub(in crate::admin) async fn untracked(parts: Arc<Parts>, asked: Asked) -> Answ
     told(unknown_models(&parts, &asked).await)
 }
 
-async fn unknown_models(parts: &Parts, asked: &Asked) -> Result<Value, Answer> {
+async fn unknown_models(parts: &Parts, asked: &Asked) -> Result<Value, Refusal> {
     let (catalog, query) = (catalog(parts)?, Query::parse(&asked.query, &["from", "to", AS_OF])?);
     let (range, at) = (range(&query)?, moment(catalog, &query, AS_OF).await?);
     let mut traffic = Traffic::default();
@@ -76,7 +77,7 @@ pub(in crate::admin) async fn prediction(parts: Arc<Parts>, asked: Asked) -> Ans
     told(behind(&parts, &asked).await)
 }
 
-async fn behind(parts: &Parts, asked: &Asked) -> Result<Value, Answer> {
+async fn behind(parts: &Parts, asked: &Asked) -> Result<Value, Refusal> {
     let (catalog, _none) = (catalog(parts)?, Query::parse(&asked.query, &[])?);
     let id: Uuid = asked
         .rest
@@ -86,7 +87,7 @@ async fn behind(parts: &Parts, asked: &Asked) -> Result<Value, Answer> {
         .map_err(|_error| bad_parameter("id", "write the UUID that stood in X-Lineage-Trace-Id"))?;
     let (entry, document) = read(ledger(parts)?, move |reader| story(reader, id)).await?;
     let Some(found) = entry else {
-        return Err(problem(StatusCode::NOT_FOUND, &format!("prediction:{id} is not in the ledger")));
+        return Err(problem(StatusCode::NOT_FOUND, &format!("prediction:{id} is not in the ledger")).into());
     };
     let brief = Brief::parse(&found.entry).ok_or_else(unreadable)?;
     let frozen: Option<Content> = document.as_ref().and_then(|document| serde_json::from_value(document.clone()).ok());
@@ -108,10 +109,10 @@ async fn behind(parts: &Parts, asked: &Asked) -> Result<Value, Answer> {
 }
 
 /// The last entry of a prediction, and the document behind its stamp.
-fn story(reader: &Reader, id: Uuid) -> Result<(Option<Found>, Option<Value>), Answer> {
+fn story(reader: &Reader, id: Uuid) -> Result<(Option<Found>, Option<Value>), Refusal> {
     let query = Find { prediction: Some(id), ..Find::default() };
     let Some(last) = found(reader, &query).try_fold(None, |_, found| found.map(Some))? else { return Ok((None, None)) };
-    let digest = Brief::parse(&last.entry).and_then(|brief| brief.lineage.map(|digest| digest.into_owned()));
+    let digest = Brief::parse(&last.entry).and_then(|brief| brief.lineage.map(Cow::into_owned));
     let mut document = None;
     if let Some(digest) = digest {
         let query = Find { kind: Some(Kind::Lineage), ..Find::default() };
@@ -128,7 +129,7 @@ fn story(reader: &Reader, id: Uuid) -> Result<(Option<Found>, Option<Value>), An
 
 type Range = (Option<SystemTime>, Option<SystemTime>);
 
-fn range(query: &Query) -> Result<Range, Answer> {
+fn range(query: &Query) -> Result<Range, Refusal> {
     Ok((query.time("from")?.map(SystemTime::from), query.time("to")?.map(SystemTime::from)))
 }
 
@@ -138,7 +139,7 @@ fn each(
     (from, to): Range,
     touching: Option<Touching>,
     mut take: impl FnMut(&Prediction<'_>),
-) -> Result<(), Answer> {
+) -> Result<(), Refusal> {
     let query = Find { kind: Some(Kind::Prediction), from, to, touching, ..Find::default() };
     for found in found(reader, &query) {
         let found = found?;
@@ -155,7 +156,7 @@ fn each(
     Ok(())
 }
 
-fn found(reader: &Reader, query: &Find) -> impl Iterator<Item = Result<Found, Answer>> {
+fn found(reader: &Reader, query: &Find) -> impl Iterator<Item = Result<Found, Refusal>> {
     reader.find(query).map(|found| {
         found.map_err(|error| {
             tracing::error!(%error, "the ledger cannot be read whole");
@@ -165,16 +166,18 @@ fn found(reader: &Reader, query: &Find) -> impl Iterator<Item = Result<Found, An
 }
 
 /// Where the ledger lies; a catalog alone has none.
-fn ledger(parts: &Parts) -> Result<PathBuf, Answer> {
+fn ledger(parts: &Parts) -> Result<PathBuf, Refusal> {
     let serving = parts.serving.as_ref();
-    serving.map(|serving| serving.dir.clone()).ok_or_else(|| problem(StatusCode::NOT_FOUND, "no ledger is kept here"))
+    serving
+        .map(|serving| serving.dir.clone())
+        .ok_or_else(|| problem(StatusCode::NOT_FOUND, "no ledger is kept here").into())
 }
 
 /// Reads the ledger on a thread that may wait.
 async fn read<T: Send + 'static>(
     dir: PathBuf,
-    work: impl FnOnce(&Reader) -> Result<T, Answer> + Send + 'static,
-) -> Result<T, Answer> {
+    work: impl FnOnce(&Reader) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
     let work = move || {
         let reader = Reader::open(&dir).map_err(|error| {
             tracing::error!(%error, "the ledger cannot be opened");
@@ -188,10 +191,11 @@ async fn read<T: Send + 'static>(
     })?
 }
 
-fn unreadable() -> Answer {
+fn unreadable() -> Refusal {
     problem(StatusCode::INTERNAL_SERVER_ERROR, "the ledger cannot be read whole; 'touchmark audit verify' says where")
+        .into()
 }
 
-fn told(found: Result<Value, Answer>) -> Answer {
-    found.map_or_else(|answer| answer, |found| answered(StatusCode::OK, &found))
+fn told(found: Result<Value, Refusal>) -> Answer {
+    found.map_or_else(|refusal| *refusal, |found| answered(StatusCode::OK, &found))
 }

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::{AS_OF, catalog, given, moment, named, refused};
-use crate::admin::answer::{Answer, bad_parameter, json, problem};
+use crate::admin::answer::{Answer, Refusal, bad_parameter, json, problem};
 use crate::admin::query::Query;
 use crate::admin::routes::{Asked, Parts};
 use crate::lineage::ask::{self, Lineage, Question};
@@ -61,7 +61,7 @@ pub(in crate::admin) async fn downstream(parts: Arc<Parts>, asked: Asked) -> Ans
     answer(walk(&parts, &asked, Direction::Downstream)).await
 }
 
-async fn walk(parts: &Parts, asked: &Asked, direction: Direction) -> Result<Answer, Answer> {
+async fn walk(parts: &Parts, asked: &Asked, direction: Direction) -> Result<Answer, Refusal> {
     let (catalog, query) = (catalog(parts)?, Query::parse(&asked.query, &["depth", "limit", "kind", AS_OF])?);
     let at = moment(catalog, &query, AS_OF).await?;
     let begin = named(catalog, asked, at).await?;
@@ -122,7 +122,9 @@ pub(in crate::admin) async fn resolve(parts: Arc<Parts>, asked: Asked) -> Answer
         let (catalog, query) = (catalog(&parts)?, Query::parse(&asked.query, &["name", "version"])?);
         let (name, version) = (query.needed("name")?, query.needed("version")?);
         match ask::resolved(catalog, name, version).await {
-            Ok(None) => Err(problem(StatusCode::NOT_FOUND, &format!("the catalog does not know {name}@{version}"))),
+            Ok(None) => {
+                Err(problem(StatusCode::NOT_FOUND, &format!("the catalog does not know {name}@{version}")).into())
+            }
             known => shown(known),
         }
     })
@@ -130,15 +132,15 @@ pub(in crate::admin) async fn resolve(parts: Arc<Parts>, asked: Asked) -> Answer
 }
 
 /// The catalog, and the moment of a question that takes nothing else.
-async fn as_of<'p>(parts: &'p Parts, asked: &Asked) -> Result<(&'p Catalog, Moment), Answer> {
+async fn as_of<'p>(parts: &'p Parts, asked: &Asked) -> Result<(&'p Catalog, Moment), Refusal> {
     let (catalog, query) = (catalog(parts)?, Query::parse(&asked.query, &[AS_OF])?);
     Ok((catalog, moment(catalog, &query, AS_OF).await?))
 }
 
-fn shown(found: Result<impl Serialize, CatalogError>) -> Result<Answer, Answer> {
+fn shown(found: Result<impl Serialize, CatalogError>) -> Result<Answer, Refusal> {
     found.map(|found| json(StatusCode::OK, &found)).map_err(|error| refused(&error))
 }
 
-async fn answer(question: impl Future<Output = Result<Answer, Answer>>) -> Answer {
-    question.await.unwrap_or_else(|answer| answer)
+async fn answer(question: impl Future<Output = Result<Answer, Refusal>>) -> Answer {
+    question.await.unwrap_or_else(|refusal| *refusal)
 }
