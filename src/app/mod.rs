@@ -130,12 +130,7 @@ impl App {
             auth,
             rate: config.admin.rate,
             access_log: admin::AccessLog::new(&config.ledger.dir),
-            serving: Some(admin::Serving {
-                traffic: Arc::clone(&weights) as _,
-                backends: Arc::new(health::Known(Arc::clone(&snapshot))) as _,
-                tiles: Arc::new(ledger.tiles(&config.ledger.dir)),
-                dir: config.ledger.dir.clone(),
-            }),
+            serving: Some(serving(&config, &weights, &snapshot, &ledger)),
             catalog: control.catalog(),
             control: control.handle(),
         };
@@ -257,6 +252,22 @@ fn compile(config: &Config, sourced: &lineage::Sourced, metrics: &Arc<Metrics>) 
     let hold = config.ledger.hold_limit.0;
     let snapshot = Snapshot::new(&config.proxy, &backends, &identities, hold, metrics)?;
     Ok(Compiled { snapshot, identities: identities.into_iter().flatten().collect(), backends })
+}
+
+/// The data path and the ledger, as the admin listener shows them.
+fn serving(
+    config: &Config,
+    weights: &Arc<traffic::Weights>,
+    snapshot: &Arc<ArcSwap<Snapshot>>,
+    ledger: &Ledger,
+) -> admin::Serving {
+    let dir = config.ledger.dir.clone();
+    admin::Serving {
+        traffic: Arc::clone(weights) as _,
+        backends: Arc::new(health::Known(Arc::clone(snapshot))) as _,
+        tiles: Arc::new(ledger.tiles(&dir)),
+        dir,
+    }
 }
 
 /// What readiness asks: can the ledger take entries, and is there a model server that takes calls?
