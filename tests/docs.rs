@@ -19,8 +19,9 @@ use machine::Machine;
 /// What commands of blocks that are not run begin with.
 const ELSEWHERE: [&str; 4] = ["bash .ci/run", "cargo ", "docker ", "kubectl "];
 /// Documents with commands. The others must have none.
-const RUN: [&str; 7] = [
+const RUN: [&str; 8] = [
     "README.md",
+    "docs/api.md",
     "docs/configuration.md",
     "docs/guarantees.md",
     "docs/lineage.md",
@@ -69,6 +70,11 @@ fn the_readme() {
 #[test]
 fn the_operators_page() {
     run("docs/operations.md");
+}
+
+#[test]
+fn the_page_on_the_admin_listener() {
+    run("docs/api.md");
 }
 
 #[test]

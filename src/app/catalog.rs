@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::{sleep, timeout};
 
 use super::lineage::Sourced;
@@ -31,6 +31,7 @@ type Changed = Box<dyn Fn() + Send + Sync>;
 pub(super) struct Control {
     /// There until the drop, which may happen where a runtime must not be waited for.
     runtime: Option<Runtime>,
+    handle: Handle,
     catalog: Opening,
     /// The configuration in force, once there is something to follow.
     config: Arc<OnceLock<ArcSwap<Config>>>,
@@ -53,7 +54,8 @@ impl Control {
         runtime.spawn(async move {
             opening.open(&location, lineage.causality).await;
         });
-        Ok(Self { runtime: Some(runtime), catalog, config: Arc::default(), changed: Arc::default() })
+        let handle = runtime.handle().clone();
+        Ok(Self { runtime: Some(runtime), handle, catalog, config: Arc::default(), changed: Arc::default() })
     }
 
     /// The catalog, once it is open.
@@ -80,10 +82,13 @@ impl Control {
         });
     }
 
+    /// Where whatever asks the catalog runs.
+    pub(super) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        if let Some(runtime) = &self.runtime {
-            runtime.spawn(work);
-        }
+        self.handle.spawn(work);
     }
 
     /// Waits for work of the control plane, which bounds its own time.

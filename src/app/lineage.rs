@@ -13,17 +13,15 @@ use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::lineage::ask::content_of;
-use crate::lineage::catalog::{Catalog, CatalogError, Moment, Opening, names};
-use crate::lineage::{self, Content, Declared, Facts, Identity, ModelId, ResolveError, SourceKind};
+use crate::lineage::ask::{ALIAS, resolved};
+use crate::lineage::catalog::Opening;
+use crate::lineage::{self, Content, Declared, Facts, Identity, ModelId, Remote, ResolveError, SourceKind};
 use crate::telemetry::Metrics;
 
 /// What a source may take at the start and at a reload, before what was last known is stamped.
 const FIRST_PATIENCE: Duration = Duration::from_secs(3);
 /// What the file of what was last known is called, in the data directory.
 const LAST_KNOWN: &str = "lineage.json";
-/// What an alias begins with, where the configuration writes a version.
-pub(super) const ALIAS: char = '@';
 
 /// A model as the configuration names it: its name, and its version or `@ALIAS`.
 type Asked = (String, String);
@@ -145,7 +143,10 @@ impl Sourced {
         match (config.lineage.source, &config.lineage.file) {
             (SourceKind::Static, _) | (SourceKind::File, None) => Ok(Known::new()),
             (SourceKind::File, Some(file)) => from_file(file, &asked),
-            (SourceKind::Catalog, _) => from_catalog(&self.0.catalog, &asked).await,
+            (SourceKind::Catalog, _) => match &config.lineage.server {
+                None => from_catalog(&self.0.catalog, &asked).await,
+                Some(server) => from_server(server, &config.lineage, &asked).await,
+            },
         }
     }
 }
@@ -167,22 +168,21 @@ async fn from_catalog(opening: &Opening, asked: &BTreeSet<Asked>) -> Result<Know
     let catalog = opening.get()?;
     let mut known = Known::new();
     for (name, version) in asked {
-        let id = match version.strip_prefix(ALIAS) {
-            Some(alias) => alias_of(catalog, name, alias).await.map_err(|error| error.to_string())?,
-            None => ModelId::new(name, version).ok(),
-        };
-        let Some(id) = id else { continue };
-        let content = content_of(catalog, &id, Moment::NOW).await.map_err(|error| error.to_string())?;
+        let content = resolved(catalog, name, version).await.map_err(|error| error.to_string())?;
         known.extend(content.map(|content| (format!("{name}@{version}"), content)));
     }
     Ok(known)
 }
 
-/// The version that an alias names now.
-pub(super) async fn alias_of(catalog: &Catalog, name: &str, alias: &str) -> Result<Option<ModelId>, CatalogError> {
-    let model = catalog.named(names::REGISTERED_MODEL, name, Moment::NOW).await?;
-    let version = model.as_ref().and_then(|model| model.text(&format!("alias.{alias}")));
-    Ok(version.and_then(|version| ModelId::new(name, version).ok()))
+async fn from_server(server: &str, config: &lineage::Config, asked: &BTreeSet<Asked>) -> Result<Known, String> {
+    let remote = Remote::new(server, config.token_file.as_deref(), config.tls.as_ref())?;
+    let mut asking = remote.connect().await?;
+    let mut known = Known::new();
+    for (name, version) in asked {
+        let content = asking.resolve(name, version).await?;
+        known.extend(content.map(|content| (format!("{name}@{version}"), content)));
+    }
+    Ok(known)
 }
 
 fn label(source: SourceKind) -> &'static str {

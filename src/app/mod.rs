@@ -9,6 +9,7 @@
 //! listener goes last, so that the end can be watched.
 
 mod catalog;
+mod cataloging;
 mod health;
 mod lineage;
 mod register;
@@ -32,6 +33,7 @@ use crate::lineage::Identity;
 use crate::proxy::{Admission, BackendConfig, Phase, Server, Shared, Snapshot, SnapshotError};
 use crate::telemetry::{Metrics, Service, TraceError, Tracer};
 
+pub use cataloging::Cataloging;
 pub use reload::ReloadError;
 pub use run::{Ended, ServeError, Signals, serve};
 pub use witness::{WitnessError, Witnessing, verifier_keys};
@@ -127,13 +129,14 @@ impl App {
             readiness: readiness.clone(),
             status,
             auth,
-            traffic: Arc::clone(&weights) as _,
-            backends: Arc::new(health::Known(Arc::clone(&snapshot))) as _,
-            tiles: Arc::new(ledger.tiles(&config.ledger.dir)),
+            rate: config.admin.rate,
+            access_log: admin::AccessLog::new(&config.ledger.dir),
+            serving: Some(serving(&config, &weights, &snapshot, &ledger)),
             catalog: control.catalog(),
+            control: control.handle(),
         };
-        let admin = admin::serve(admin_socket, parts)?;
-        let data = run::DataDir::announce(&config.ledger.dir, admin.address(), listening, config.proxy.tls.is_some())
+        let admin = admin::serve(admin_socket, parts, config.admin.tls.as_ref())?;
+        let data = run::DataDir::announce(&config.ledger.dir, &admin, Some((listening, config.proxy.tls.is_some())))
             .map_err(io_error("cannot write serve.json in the data directory"))?;
 
         let checks = health::Checks::start(snapshot.load_full())
@@ -250,6 +253,22 @@ fn compile(config: &Config, sourced: &lineage::Sourced, metrics: &Arc<Metrics>) 
     let hold = config.ledger.hold_limit.0;
     let snapshot = Snapshot::new(&config.proxy, &backends, &identities, hold, metrics)?;
     Ok(Compiled { snapshot, identities: identities.into_iter().flatten().collect(), backends })
+}
+
+/// The data path and the ledger, as the admin listener shows them.
+fn serving(
+    config: &Config,
+    weights: &Arc<traffic::Weights>,
+    snapshot: &Arc<ArcSwap<Snapshot>>,
+    ledger: &Ledger,
+) -> admin::Serving {
+    let dir = config.ledger.dir.clone();
+    admin::Serving {
+        traffic: Arc::clone(weights) as _,
+        backends: Arc::new(health::Known(Arc::clone(snapshot))) as _,
+        tiles: Arc::new(ledger.tiles(&dir)),
+        dir,
+    }
 }
 
 /// What readiness asks: can the ledger take entries, and is there a model server that takes calls?

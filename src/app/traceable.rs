@@ -4,11 +4,10 @@
 
 use std::time::Instant;
 
-use super::lineage::{ALIAS, alias_of};
 use crate::config::Config;
-use crate::lineage::ask::content_of;
-use crate::lineage::catalog::{Catalog, CatalogError, Moment};
-use crate::lineage::{ModelId, Role};
+use crate::lineage::ask::resolved;
+use crate::lineage::catalog::{Catalog, CatalogError};
+use crate::lineage::Role;
 use crate::telemetry::Metrics;
 
 /// Sets `deployment_traceable_ratio` and `lineage_query_seconds{query="document"}`. A catalog that does not answer leaves
@@ -34,11 +33,6 @@ pub(super) async fn observe(catalog: &Catalog, config: &Config, metrics: &Metric
 
 /// Whether the graph leads from a model, by version or alias, to training data.
 async fn in_graph(catalog: &Catalog, name: &str, version: &str) -> Result<bool, CatalogError> {
-    let id = match version.strip_prefix(ALIAS) {
-        Some(alias) => alias_of(catalog, name, alias).await?,
-        None => ModelId::new(name, version).ok(),
-    };
-    let Some(id) = id else { return Ok(false) };
-    let content = content_of(catalog, &id, Moment::NOW).await?;
+    let content = resolved(catalog, name, version).await?;
     Ok(content.is_some_and(|content| content.datasets.iter().any(|dataset| dataset.role == Role::Training)))
 }

@@ -4,6 +4,7 @@
 //! [`Status`] is the contract with scripts.
 
 mod audit;
+mod catalog;
 mod check;
 mod demo;
 mod lineage;
@@ -68,6 +69,8 @@ enum Command {
     Audit(audit::Args),
     /// Asks the lineage catalog
     Lineage(lineage::Args),
+    /// Serves the lineage catalog alone, for a fleet
+    Catalog(catalog::Args),
     /// Cosigns the checkpoints of logs, so that none of them shows two histories
     Witness(witness::Args),
 }
@@ -89,6 +92,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Status {
         Command::Check(args) => check::run(&args, &mut output),
         Command::Audit(args) => audit::run(args, &mut output),
         Command::Lineage(args) => lineage::run(&args, &mut output),
+        Command::Catalog(args) => catalog::run(&args),
         Command::Witness(args) => witness::run(&args, &mut output),
     };
     let result = result.and_then(|status| output.flush().map(|()| status).map_err(Into::into));

@@ -10,6 +10,7 @@ use http::Uri;
 use super::{Config, health};
 use crate::lineage;
 use crate::proxy::{self, BackendConfig, UpstreamProtocol};
+use crate::tls::TlsConfig;
 use crate::units::Size;
 
 /// Places in the ledger's queue that one call in flight reserves: its `begin` and its `prediction`.
@@ -42,8 +43,19 @@ pub(super) fn validate(config: &Config) -> Problems {
     if config.proxy.listen == config.admin.listen && config.proxy.listen.port() != 0 {
         wrong(report, "admin.listen", "is proxy.listen too: choose another port");
     }
+    listener_tls("admin.tls", config.admin.tls.as_ref(), report);
+    problems.extend(config.admin.problems());
     problems.extend(config.lineage.problems());
     problems.extend(config.witness.problems(false));
+    problems
+}
+
+/// Everything that is wrong by meaning where the catalog is to be served alone.
+pub(super) fn catalog(config: &Config) -> Problems {
+    let mut problems = Problems::new();
+    listener_tls("admin.tls", config.admin.tls.as_ref(), &mut problems);
+    problems.extend(config.admin.problems());
+    problems.extend(config.lineage.problems());
     problems
 }
 
@@ -94,14 +106,18 @@ fn proxy(config: &proxy::Config, report: &mut Problems) {
             wrong(report, key, "must be 64KiB or more and less than 2GiB");
         }
     }
-    if config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_none() && !tls.client_names.is_empty()) {
-        let problem = "nobody vouches for these names: name the authorities' file in proxy.tls.client_ca";
-        wrong(report, "proxy.tls.client_names", problem);
-    }
+    listener_tls("proxy.tls", config.tls.as_ref(), report);
     sticky(&config.sticky, report);
     // Without it a client that opens connections and says nothing would hold them for ever.
     if config.timeouts.head.limit().is_none() {
         wrong(report, "proxy.timeouts.head", "must be more than 0s: silent connections would never end");
+    }
+}
+
+fn listener_tls(key: &str, config: Option<&TlsConfig>, report: &mut Problems) {
+    if config.is_some_and(|tls| tls.client_ca.is_none() && !tls.client_names.is_empty()) {
+        let problem = format!("nobody vouches for these names: name the authorities' file in {key}.client_ca");
+        wrong(report, format!("{key}.client_names"), problem);
     }
 }
 

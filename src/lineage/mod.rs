@@ -12,6 +12,8 @@ mod document;
 mod facts;
 mod header;
 mod identity;
+pub mod openlineage;
+mod remote;
 mod resolve;
 mod section;
 
@@ -27,5 +29,6 @@ pub use facts::{
 };
 pub use header::dataset_version;
 pub use identity::{DatasetId, EntityId, IdentityError, ModelId};
+pub use remote::Remote;
 pub use resolve::{ResolveError, freeze, observe, resolve};
 pub use section::{CATALOG_FILE, CatalogConfig, Config, SourceKind};

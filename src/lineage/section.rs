@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::catalog::{Causality, Location};
+use crate::tls::BackendTlsConfig;
 use crate::units::Period;
 
 /// The catalog's file in the data directory.
@@ -35,6 +36,10 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// The admin address of the Touchmark whose catalog is asked; `null`: the one here.
     pub server: Option<String>,
+    /// A file with the bearer token for that server; a viewer's is enough.
+    pub token_file: Option<PathBuf>,
+    /// TLS to that server, where its address begins with `https://`; `null`: by the system's authorities.
+    pub tls: Option<BackendTlsConfig>,
     /// The longest that a change in the source goes unseen.
     pub refresh: Period,
     /// The catalog here.
@@ -58,6 +63,8 @@ impl Default for Config {
             source: SourceKind::default(),
             file: None,
             server: None,
+            token_file: None,
+            tls: None,
             refresh: Period::millis(10_000),
             catalog: CatalogConfig::default(),
         }
@@ -90,6 +97,16 @@ impl Config {
             if !server.starts_with("http://") && !server.starts_with("https://") {
                 wrong("lineage.server", "must begin with http:// or https://");
             }
+        }
+        let (server, secure) = (self.server.as_deref(), "https://");
+        if server.is_none() && self.token_file.is_some() {
+            wrong("lineage.token_file", "is for lineage.server alone: set that, or leave the file out");
+        }
+        if self.tls.is_some() && !server.is_some_and(|server| server.starts_with(secure)) {
+            wrong("lineage.tls", "lineage.server does not begin with https://: write that, or remove tls");
+        }
+        if self.tls.as_ref().is_some_and(|tls| tls.certificate.is_some() != tls.key.is_some()) {
+            wrong("lineage.tls.certificate", "certificate and key go together: name both files, or none");
         }
         let url = self.catalog.url.as_deref();
         if url.is_some_and(|url| !url.starts_with("postgres://") && !url.starts_with("postgresql://")) {

@@ -40,6 +40,8 @@ mod lifecycle;
 mod limits;
 /// What CI jobs say of their runs.
 mod lineage_record;
+/// Lineage over HTTP.
+mod lineage_api;
 /// Notes beside another implementation's.
 mod notes;
 /// `TensorFlow` Serving and `TorchServe`.

@@ -15,6 +15,7 @@ import on_envoy
 import on_litserve
 import on_mlflow
 import on_mlserver
+import on_openlineage
 import on_triton
 from checks import results
 
@@ -25,6 +26,7 @@ DRIVES = {
     "Triton": on_triton,
     "Envoy": on_envoy,
     "collector": on_collector,
+    "OpenLineage": on_openlineage,
 }
 
 

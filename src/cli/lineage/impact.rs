@@ -70,11 +70,8 @@ pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
 
 /// What predictions must have to be looked at.
 fn touching(impact: &Impact) -> Touching {
-    let bare = |id: &String| id.split_once(':').map_or(id.as_str(), |(_, rest)| rest).to_owned();
-    Touching {
-        models: impact.models.iter().map(|model| bare(&model.id)).collect(),
-        datasets: impact.datasets.iter().map(bare).collect(),
-    }
+    let (models, datasets) = impact.versions();
+    Touching { models, datasets }
 }
 
 fn ids(args: &Args, impact: &Impact, out: &mut dyn Write) -> Result<Status> {

@@ -104,6 +104,11 @@ impl Source {
         self.load_by(validate::witness)
     }
 
+    /// Reads it all anew, for `catalog serve`: there need not be a model server.
+    pub fn load_for_catalog(&self) -> Result<Config, ConfigError> {
+        self.load_by(validate::catalog)
+    }
+
     /// Reads it all anew, for whichever of the two it is meant: with a witness's name and no model server it is one's.
     pub fn load_for_either(&self) -> Result<Config, ConfigError> {
         self.load_by(validate::either)

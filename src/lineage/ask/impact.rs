@@ -3,7 +3,7 @@
 //!
 //! Predictions stand in the ledger, which is not known here: whoever has it gives each to a [`Tally`].
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::Serialize;
 
@@ -53,6 +53,15 @@ pub struct Impact {
     pub deployments: Vec<Serving>,
     /// Whether there is more than can be told.
     pub truncated: bool,
+}
+
+impl Impact {
+    /// The models and the datasets as predictions name them, without their kinds.
+    pub fn versions(&self) -> (BTreeSet<String>, BTreeSet<String>) {
+        let bare = |id: &str| id.split_once(':').map_or(id, |(_, rest)| rest).to_owned();
+        let models = self.models.iter().map(|model| bare(&model.id)).collect();
+        (models, self.datasets.iter().map(|id| bare(id)).collect())
+    }
 }
 
 /// What hangs on a node: the graph as of a moment, and who served between two.

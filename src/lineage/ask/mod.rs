@@ -23,7 +23,7 @@ mod tests;
 
 pub use detail::{Detail, Holder, Link, detail};
 pub use diff::{Change, Diff, diff};
-pub use document::{content, content_of, maker};
+pub use document::{ALIAS, content, content_of, maker, resolved};
 pub use facets::Section;
 pub use gaps::{Completeness, Gap, Share, completeness, gaps_of};
 pub use impact::{Affected, Impact, Prediction, Row, Serving, Tally, impact};
