@@ -40,6 +40,7 @@ impl Stores {
     }
 
     /// Runs the same against each, one after another; the answers must be the same.
+    #[expect(clippy::needless_pass_by_value, reason = "a closure reads better without a sign before it")]
     fn each<T: PartialEq + std::fmt::Debug>(&self, test: impl AsyncFn(&Catalog) -> T) -> T {
         let mut answers = self.catalogs.iter().map(|catalog| self.runtime.block_on(test(catalog)));
         let first = answers.next().unwrap();

@@ -3,6 +3,7 @@
 //! It goes level by level, one question for each 500 nodes of a level, each answered from an index, so that the cost
 //! is of what is reached and never of what is kept. It stops at a number of nodes and says so.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
@@ -95,12 +96,12 @@ impl Catalog {
             frontier.clear();
             for edge in found {
                 let next = if direction == Direction::Upstream { edge.source } else { edge.target };
-                if !depths.contains_key(&next) {
+                if let Entry::Vacant(unseen) = depths.entry(next) {
                     if order.len() >= nodes_max {
                         truncated = true;
                         continue;
                     }
-                    depths.insert(next, depth);
+                    unseen.insert(depth);
                     order.push(next);
                     frontier.push(next);
                 }

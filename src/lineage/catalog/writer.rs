@@ -73,23 +73,20 @@ impl Writer<'_> {
             Some(state) => Some(state.code(kind).ok_or_else(|| wrong_state(&label, state, kind))?),
             None => None,
         };
-        let id = match self.find(&record.node).await? {
-            Some((id, found)) => {
-                if found != kind {
-                    return Err(CatalogError::Invalid(format!("{label} is no {}", record.type_name)));
-                }
-                self.retype(id, type_id, record).await?;
-                if self.revise(id, state, record.uri.as_deref()).await? | self.properties(id, type_id, record).await? {
-                    self.done.changed.push(label);
-                }
-                id
+        let id = if let Some((id, found)) = self.find(&record.node).await? {
+            if found != kind {
+                return Err(CatalogError::Invalid(format!("{label} is no {}", record.type_name)));
             }
-            None => {
-                let id = self.insert(record, (type_id, kind), state.unwrap_or(0)).await?;
-                self.properties(id, type_id, record).await?;
-                self.done.created.push(label);
-                id
+            self.retype(id, type_id, record).await?;
+            if self.revise(id, state, record.uri.as_deref()).await? | self.properties(id, type_id, record).await? {
+                self.done.changed.push(label);
             }
+            id
+        } else {
+            let id = self.insert(record, (type_id, kind), state.unwrap_or(0)).await?;
+            self.properties(id, type_id, record).await?;
+            self.done.created.push(label);
+            id
         };
         self.known.insert(record.node.clone(), (id, kind));
         Ok(())
@@ -262,9 +259,10 @@ impl Writer<'_> {
         (source, target): (i64, i64),
         catalog: &Catalog,
     ) -> Result<(), CatalogError> {
-        let [from, to] = match record.kind.is_output() {
-            true => [&record.execution, &record.artifact],
-            false => [&record.artifact, &record.execution],
+        let [from, to] = if record.kind.is_output() {
+            [&record.execution, &record.artifact]
+        } else {
+            [&record.artifact, &record.execution]
         };
         if guard::leads_to(self.connection, catalog.store.dialect, target, source).await? {
             return Err(CatalogError::Cycle { source_node: from.to_string(), target_node: to.to_string() });
@@ -320,12 +318,11 @@ impl Writer<'_> {
         if since.is_some() != record.remove {
             return Ok(());
         }
-        let text = match record.remove {
-            true => "UPDATE member SET until = $3 WHERE context = $1 AND node = $2 AND until IS NULL",
-            false => {
-                "INSERT INTO member (context, node, since) VALUES ($1, $2, $3) \
+        let text = if record.remove {
+            "UPDATE member SET until = $3 WHERE context = $1 AND node = $2 AND until IS NULL"
+        } else {
+            "INSERT INTO member (context, node, since) VALUES ($1, $2, $3) \
                       ON CONFLICT (context, node, since) DO UPDATE SET until = NULL"
-            }
         };
         sqlx::query(text).bind(context).bind(node).bind(self.change).execute(&mut *self.connection).await?;
         self.done.linked += 1;

@@ -147,14 +147,12 @@ impl RunFact {
         let environment = self.environment.clone().unwrap_or_default();
         if let Some(image) = &environment.image {
             // One that is not pinned names no image that could be told from another; it stays a word of the run's.
-            match image.contains("@sha256:") {
-                true => link(bare(&format!("image:{image}").parse()?), EventKind::Input, "image"),
-                false => link(
-                    named(names::ENVIRONMENT, &format!("image {image}")).with("image", image.clone()),
-                    EventKind::Input,
-                    "image",
-                ),
-            }
+            let record = if image.contains("@sha256:") {
+                bare(&format!("image:{image}").parse()?)
+            } else {
+                named(names::ENVIRONMENT, &format!("image {image}")).with("image", image.clone())
+            };
+            link(record, EventKind::Input, "image");
         }
         if environment != (EnvironmentFact { image: environment.image.clone(), ..EnvironmentFact::default() }) {
             let name = environment.lock_digest.clone().unwrap_or_else(|| format!("run:{}", self.id));
