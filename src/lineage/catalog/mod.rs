@@ -9,6 +9,7 @@ mod graph;
 mod guard;
 mod read;
 mod record;
+mod said;
 mod search;
 mod store;
 mod types;

@@ -47,6 +47,26 @@ impl Catalog {
         }
     }
 
+    /// The node of that type and name as it stood at a moment; for those that have no identity, such as contexts.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn named(&self, type_name: &str, name: &str, moment: Moment) -> Result<Option<Node>, CatalogError> {
+        let id: Option<i64> = sqlx::query_scalar(
+            "SELECT node.id FROM node JOIN node_type ON node_type.id = node.type \
+             WHERE node_type.name = $1 AND node.name = $2 AND node.since <= $3",
+        )
+        .bind(type_name)
+        .bind(name)
+        .bind(moment.0)
+        .fetch_optional(&self.store.pool)
+        .await?;
+        match id {
+            Some(id) => Ok(self.nodes(&[id], moment).await?.pop()),
+            None => Ok(None),
+        }
+    }
+
     /// The identities that begin with `model:fraud@` or whatever else is given, in order; 50 at most.
     ///
     /// # Errors
