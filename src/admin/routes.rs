@@ -19,6 +19,7 @@ use super::readiness::{Readiness, Reason};
 use super::tiles::Asked;
 use super::traffic::{self, Traffic};
 use crate::ledger::Tiles;
+use crate::lineage::catalog::Opening;
 use crate::telemetry::Metrics;
 
 /// The Prometheus text format, version 0.0.4.
@@ -51,6 +52,8 @@ pub struct Parts {
     pub backends: Arc<dyn Backends>,
     /// Served at `/checkpoint` and `/tile`.
     pub tiles: Arc<Tiles>,
+    /// Asked and told under `/api/v1`.
+    pub catalog: Opening,
 }
 
 /// Who this process is.

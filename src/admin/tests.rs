@@ -12,6 +12,7 @@ use super::routes::ROUTES;
 use super::tiles::PATHS;
 use super::*;
 use crate::ledger::{self, Ledger};
+use crate::lineage::catalog::Opening;
 use crate::telemetry::Metrics;
 use crate::units::Size;
 
@@ -117,6 +118,7 @@ fn start(json: &str) -> Running {
         traffic: Arc::<Shares>::default(),
         backends: Arc::new(OneOut),
         tiles: Arc::new(ledger.tiles(&folder.0)),
+        catalog: Opening::default(),
     };
     let handle = serve(bind(&config).unwrap(), parts).unwrap();
     Running { handle, ledger, folder, metrics, readiness }

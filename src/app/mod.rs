@@ -8,7 +8,10 @@
 //! `shutdown.grace`, what is left is cut and recorded as that; the ledger is sealed; spans are flushed; the admin
 //! listener goes last, so that the end can be watched.
 
+mod catalog;
 mod health;
+mod lineage;
+mod register;
 mod reload;
 mod run;
 mod traffic;
@@ -24,8 +27,8 @@ use arc_swap::ArcSwap;
 use crate::admin::{self, AdminError, Readiness};
 use crate::config::Config;
 use crate::ledger::{self, Ledger};
-use crate::lineage::{self, Identity};
-use crate::proxy::{Admission, Phase, Server, Shared, Snapshot, SnapshotError};
+use crate::lineage::Identity;
+use crate::proxy::{Admission, BackendConfig, Phase, Server, Shared, Snapshot, SnapshotError};
 use crate::telemetry::{Metrics, Service, TraceError, Tracer};
 
 pub use reload::ReloadError;
@@ -87,6 +90,9 @@ pub struct App {
     ledger: Arc<Ledger>,
     weights: Arc<traffic::Weights>,
     checks: health::Checks,
+    control: catalog::Control,
+    sourced: lineage::Sourced,
+    identities: Vec<Arc<Identity>>,
     data: run::DataDir,
 }
 
@@ -98,9 +104,12 @@ impl App {
         let admin_socket = admin::bind(&config.admin)?;
         let auth = admin::Auth::load(&config.admin)?;
 
-        let (snapshot, identities) = compile(&config, metrics)?;
+        let control = catalog::Control::start(&config).map_err(io_error("cannot start the control plane's thread"))?;
+        let sourced = lineage::Sourced::new(&config.ledger.dir, control.catalog(), metrics);
+        control.first(&sourced, &config);
+        let Compiled { snapshot, identities, backends } = compile(&config, &sourced, metrics)?;
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-        lineage::observe(metrics, &identities);
+        crate::lineage::observe(metrics, &identities);
 
         let instance = config.deployment.instance.clone().unwrap_or_default();
         let service = Service { deployment: &config.deployment.name, instance: &instance };
@@ -120,6 +129,7 @@ impl App {
             traffic: Arc::clone(&weights) as _,
             backends: Arc::new(health::Known(Arc::clone(&snapshot))) as _,
             tiles: Arc::new(ledger.tiles(&config.ledger.dir)),
+            catalog: control.catalog(),
         };
         let admin = admin::serve(admin_socket, parts)?;
         let data = run::DataDir::announce(&config.ledger.dir, admin.address(), listening, config.proxy.tls.is_some())
@@ -137,9 +147,25 @@ impl App {
         };
         let server =
             Server::start(&config.proxy, &socket, &shared).map_err(io_error("cannot start the proxy's threads"))?;
+        control.register(register::batch(&config, &backends, &traffic::weights(&shared.snapshot.load())));
+        control.follow(&sourced, &config);
         tracing::info!(listen = %listening, admin = %admin.address(), ledger = %config.ledger.dir.display(),
             deployment = %config.deployment.name, instance = %instance, "serving");
-        Ok(Self { config, listen: listening, server, admin, readiness, shared, ledger, weights, checks, data })
+        Ok(Self {
+            config,
+            listen: listening,
+            server,
+            admin,
+            readiness,
+            shared,
+            ledger,
+            weights,
+            checks,
+            control,
+            sourced,
+            identities,
+            data,
+        })
     }
 
     /// Where predictions are served.
@@ -159,7 +185,7 @@ impl App {
 
     /// Stops in order. `true` where every exchange ended by itself.
     pub fn stop(self) -> bool {
-        let Self { config, server, admin, readiness, shared, ledger, checks, data, .. } = self;
+        let Self { config, server, admin, readiness, shared, ledger, checks, control, data, .. } = self;
         readiness.set(STOPPING, Err("stopping".to_owned()));
         std::thread::sleep(config.shutdown.delay.0);
         server.enter(Phase::Draining);
@@ -180,32 +206,49 @@ impl App {
         shared.tracer.shutdown(FLUSH_PATIENCE);
         drop(data);
         admin.stop();
+        control.stop();
         tracing::info!("stopped");
         whole
     }
 }
 
-/// Compiles the configuration for the data path.
-fn compile(config: &Config, metrics: &Arc<Metrics>) -> Result<(Snapshot, Vec<Arc<Identity>>), StartError> {
-    let identities: Vec<Vec<Arc<Identity>>> = config
-        .backends
-        .iter()
-        .enumerate()
-        .map(|(at, backend)| {
-            let models = backend.models.iter().enumerate();
-            models.map(|(model_at, model)| resolve(&format!("backends[{at}].models[{model_at}]"), model)).collect()
-        })
-        .collect::<Result<_, _>>()?;
-    let hold = config.ledger.hold_limit.0;
-    let snapshot = Snapshot::new(&config.proxy, &config.backends, &identities, hold, metrics)?;
-    Ok((snapshot, identities.into_iter().flatten().collect()))
+/// The configuration as the data path takes it.
+struct Compiled {
+    snapshot: Snapshot,
+    identities: Vec<Arc<Identity>>,
+    /// The backends with the versions that aliases name; a model whose alias names none is left out.
+    backends: Vec<BackendConfig>,
 }
 
-fn resolve(key: &str, model: &crate::proxy::ModelConfig) -> Result<Arc<Identity>, StartError> {
-    lineage::resolve(&model.declared()).map(Arc::new).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(|error| format!("{key}.{error}")).collect();
-        StartError::Lineage(lines.join("\n"))
-    })
+/// Compiles the configuration for the data path, with the lineage that its source knows.
+fn compile(config: &Config, sourced: &lineage::Sourced, metrics: &Arc<Metrics>) -> Result<Compiled, StartError> {
+    let mut backends = config.backends.clone();
+    let mut identities: Vec<Vec<Arc<Identity>>> = Vec::with_capacity(backends.len());
+    for (at, backend) in backends.iter_mut().enumerate() {
+        let mut resolved = Vec::with_capacity(backend.models.len());
+        for (model_at, mut model) in std::mem::take(&mut backend.models).into_iter().enumerate() {
+            let identity = sourced.identity(config.lineage.source, &model.declared()).map_err(|errors| {
+                let key = format!("backends[{at}].models[{model_at}]");
+                let lines: Vec<String> = errors.iter().map(|error| format!("{key}.{error}")).collect();
+                StartError::Lineage(lines.join("\n"))
+            })?;
+            let Some(identity) = identity else {
+                tracing::warn!(
+                    model = model.name,
+                    version = model.version,
+                    "no version has this alias: calls to this model are unresolved"
+                );
+                continue;
+            };
+            model.version.clone_from(&identity.version);
+            backend.models.push(model);
+            resolved.push(Arc::new(identity));
+        }
+        identities.push(resolved);
+    }
+    let hold = config.ledger.hold_limit.0;
+    let snapshot = Snapshot::new(&config.proxy, &backends, &identities, hold, metrics)?;
+    Ok(Compiled { snapshot, identities: identities.into_iter().flatten().collect(), backends })
 }
 
 /// What readiness asks: can the ledger take entries, and is there a model server that takes calls?

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{App, StartError, compile, traffic};
+use super::{App, Compiled, StartError, compile, register, traffic};
 use crate::config::{self, Config, Source};
 use crate::ledger;
-use crate::lineage;
+use crate::lineage::{self, Identity};
 use crate::proxy::{BackendConfig, Snapshot};
 
 /// Why a configuration is not taken over; the old one stays.
@@ -40,16 +40,37 @@ impl App {
             return Ok("unchanged");
         }
         let config = new.as_ref().unwrap_or(&self.config);
-        let (snapshot, identities) = compile(config, &self.shared.metrics)?;
-        if new.is_none() && snapshot.tls_files == self.shared.snapshot.load().tls_files {
+        self.control.first(&self.sourced, config);
+        let compiled = compile(config, &self.sourced, &self.shared.metrics)?;
+        let same_files = compiled.snapshot.tls_files == self.shared.snapshot.load().tls_files;
+        if new.is_none() && same_files && same(&compiled.identities, &self.identities) {
             return Ok("unchanged");
         }
-        lineage::observe(&self.shared.metrics, &identities);
-        self.take_over(new.unwrap_or_else(|| self.config.clone()), snapshot);
+        self.take_over(new.unwrap_or_else(|| self.config.clone()), compiled);
         Ok("applied")
     }
 
-    fn take_over(&mut self, config: Config, mut snapshot: Snapshot) {
+    /// Asks the source of the lineage now, and takes over what it says.
+    pub fn refresh_lineage(&mut self) {
+        self.control.first(&self.sourced, &self.config);
+        self.lineage_changed();
+    }
+
+    /// Takes over what the source of the lineage has said.
+    pub(super) fn lineage_changed(&mut self) {
+        match compile(&self.config, &self.sourced, &self.shared.metrics) {
+            Ok(compiled) if same(&compiled.identities, &self.identities) => {}
+            Ok(compiled) => {
+                tracing::info!("the lineage has changed: it is stamped from now on");
+                self.take_over(self.config.clone(), compiled);
+            }
+            Err(error) => tracing::error!(%error, "the lineage has changed, and cannot be stamped; the old one stays"),
+        }
+    }
+
+    fn take_over(&mut self, config: Config, compiled: Compiled) {
+        let Compiled { mut snapshot, identities, backends } = compiled;
+        lineage::observe(&self.shared.metrics, &identities);
         let weights = Arc::clone(&self.weights);
         // A move by hand comes before or after: in between it would be lost with the old snapshot.
         let _one = weights.lock();
@@ -60,13 +81,16 @@ impl App {
         let snapshot = Arc::new(snapshot);
         self.shared.snapshot.store(Arc::clone(&snapshot));
         self.checks.follow(snapshot);
-        if !serves_the_same(&config, &self.config) {
-            self.ledger.lifecycle(ledger::Event::Identity, described(&config, &after));
+        if !serves_the_same(&config, &self.config) || !same(&identities, &self.identities) {
+            self.ledger.lifecycle(ledger::Event::Identity, described(&backends, &after));
         } else if before == after {
-            self.ledger.lifecycle(ledger::Event::Config, described(&config, &after));
+            self.ledger.lifecycle(ledger::Event::Config, described(&backends, &after));
         } else {
             traffic::record(&self.ledger, &before, &after);
         }
+        self.control.register(register::batch(&config, &backends, &after));
+        self.control.take_over(&config);
+        self.identities = identities;
         self.config = config;
     }
 
@@ -90,6 +114,14 @@ impl App {
     }
 }
 
+/// Whether the same is stamped, from the same documents.
+fn same(one: &[Arc<Identity>], other: &[Arc<Identity>]) -> bool {
+    let digests = |identities: &[Arc<Identity>]| -> Vec<[u8; 32]> {
+        identities.iter().map(|identity| identity.document.digest).collect()
+    };
+    digests(one) == digests(other)
+}
+
 /// Whether two configurations differ in no backend but for its weight.
 fn serves_the_same(one: &Config, other: &Config) -> bool {
     let same =
@@ -98,9 +130,8 @@ fn serves_the_same(one: &Config, other: &Config) -> bool {
 }
 
 /// Which models answer where from now on.
-fn described(config: &Config, weights: &BTreeMap<String, u32>) -> serde_json::Value {
-    let backends: Vec<_> = config
-        .backends
+fn described(backends: &[BackendConfig], weights: &BTreeMap<String, u32>) -> serde_json::Value {
+    let backends: Vec<_> = backends
         .iter()
         .map(|backend| {
             let models: Vec<String> =

@@ -58,6 +58,8 @@ pub(super) enum Event {
     Stop,
     /// SIGHUP, or the configuration's file has changed.
     Reload,
+    /// The lineage is known otherwise than before.
+    Lineage,
 }
 
 /// Runs until a signal ends it.
@@ -66,11 +68,19 @@ pub fn serve(config: Config, source: &Source) -> Result<Ended, ServeError> {
     let _log = telemetry::init(&config.telemetry.log, &metrics)?;
     let (sender, events) = sync_channel(EVENTS_MAX);
     let files = |config: &Config| source.path().map(Path::to_owned).into_iter().chain(config.files()).collect();
-    let watched = listen(files(&config), sender)?;
+    let watched = listen(files(&config), sender.clone())?;
     let mut app = App::start(config, &metrics)?;
-    while events.recv() == Ok(Event::Reload) {
-        // Logged and counted where it is refused.
-        let _ = app.reload(source);
+    // A full queue holds as much already.
+    app.control.on_change(move || {
+        let _ = sender.try_send(Event::Lineage);
+    });
+    loop {
+        match events.recv() {
+            // Logged and counted where it is refused.
+            Ok(Event::Reload) => drop(app.reload(source)),
+            Ok(Event::Lineage) => app.lineage_changed(),
+            Ok(Event::Stop) | Err(_) => break,
+        }
         watched.send_replace(files(app.config()));
     }
     Ok(stop(app, &events))
@@ -82,7 +92,7 @@ fn stop(app: App, events: &Receiver<Event>) -> Ended {
     loop {
         match events.recv_timeout(STOP_STEP) {
             Ok(Event::Stop) => return Ended::AtOnce,
-            Ok(Event::Reload) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Event::Reload | Event::Lineage) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => thread::sleep(STOP_STEP),
         }
         if stopping.is_finished() {

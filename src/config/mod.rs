@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::proxy::{self, BackendConfig, BackendTlsConfig, TlsConfig};
 use crate::units::Period;
-use crate::{admin, ledger, telemetry, witness};
+use crate::{admin, ledger, lineage, telemetry, witness};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub struct Config {
     pub backends: Vec<BackendConfig>,
     /// Where entries are kept.
     pub ledger: ledger::Config,
+    /// Where stamps come from, and where the catalog lies.
+    pub lineage: lineage::Config,
     /// Logs and traces.
     pub telemetry: telemetry::Config,
     /// The admin listener.
@@ -50,11 +52,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Files beside the configuration's own that are read again when they change: certificates and keys.
+    /// Files beside the configuration's own that are read again when they change: certificates, keys, facts.
     pub fn files(&self) -> Vec<PathBuf> {
         let ours = self.proxy.tls.iter().flat_map(TlsConfig::files);
         let backends = self.backends.iter().filter_map(|backend| backend.tls.as_ref());
-        ours.chain(backends.flat_map(BackendTlsConfig::files)).cloned().collect()
+        let tls = ours.chain(backends.flat_map(BackendTlsConfig::files));
+        tls.chain(&self.lineage.file).cloned().collect()
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) fn validate(config: &Config) -> Problems {
     if config.proxy.listen == config.admin.listen && config.proxy.listen.port() != 0 {
         wrong(report, "admin.listen", "is proxy.listen too: choose another port");
     }
+    problems.extend(config.lineage.problems());
     problems.extend(config.witness.problems(false));
     problems
 }

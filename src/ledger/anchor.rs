@@ -6,17 +6,20 @@
 
 use std::fmt::Debug;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::durable;
 use crate::tlog::{Checkpoint, Hash, Note};
 
 /// What names may hold beside letters and digits. No dot: no name may lead out of the folder.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 /// The most bytes of a file that are read.
 const FILE_BYTES_MAX: u64 = 128 << 10;
+/// Others may read, and check.
+const MODE: u32 = 0o644;
 const CHECKPOINT_NAME: &str = "checkpoint";
 
 /// Where checkpoints are kept. A folder today; an object store would be another.
@@ -71,26 +74,26 @@ impl Anchor for Folder {
 }
 
 /// What a start found of its log.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Local {
     /// The log's id in hexadecimal.
-    pub(crate) log: [u8; 32],
+    pub(crate) log: String,
     /// Entries in it.
     pub(crate) size: u64,
     /// The log that it says it follows.
-    pub(crate) follows: Option<[u8; 32]>,
+    pub(crate) follows: Option<String>,
 }
 
 /// Why a local log is not the one that was anchored; `None` where it is. `root_at` gives the local root at a size.
 pub(crate) fn contradiction(
     anchored: &Checkpoint,
-    local: Local,
+    local: &Local,
     root_at: impl FnOnce(u64) -> io::Result<Hash>,
 ) -> io::Result<Option<String>> {
     let log = anchored.origin.rsplit('/').next().unwrap_or_default();
     let (there, here) = (anchored.size, local.size);
-    if log.as_bytes() != local.log {
-        if local.follows.is_some_and(|follows| follows == log.as_bytes()) {
+    if log != local.log {
+        if local.follows.as_deref() == Some(log) {
             // It was set aside, and the log after it has not been anchored yet.
             return Ok(None);
         }
@@ -123,29 +126,28 @@ fn read(path: &Path) -> io::Result<Option<String>> {
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent)?;
-    let unnamed = path.with_extension("tmp");
-    let mut file = File::create(&unnamed)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&unnamed, path)?;
-    File::open(parent)?.sync_all()
+    durable::replace(path, bytes, MODE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const OLD: [u8; 32] = [b'a'; 32];
-    const NEW: [u8; 32] = [b'b'; 32];
+    const OLD: &str = "aa";
+    const NEW: &str = "bb";
 
-    fn anchored(log: [u8; 32], size: u64) -> Checkpoint {
-        Checkpoint { origin: format!("fraud/{}", String::from_utf8_lossy(&log)), size, root: [7; 32] }
+    fn anchored(log: &str, size: u64) -> Checkpoint {
+        Checkpoint { origin: format!("fraud/{log}"), size, root: [7; 32] }
     }
 
     #[test]
     fn only_the_anchored_log_grown_further_is_believed() {
-        let check = |anchored: &Checkpoint, local, root| contradiction(anchored, local, |_| Ok(root)).unwrap();
-        let local = |log, size, follows| Local { log, size, follows };
+        let check = |anchored: &Checkpoint, local, root| contradiction(anchored, &local, |_| Ok(root)).unwrap();
+        let local = |log: &str, size, follows: Option<&str>| Local {
+            log: log.to_owned(),
+            size,
+            follows: follows.map(str::to_owned),
+        };
         assert_eq!(check(&anchored(OLD, 5), local(OLD, 5, None), [7; 32]), None);
         assert_eq!(check(&anchored(OLD, 5), local(OLD, 9, None), [7; 32]), None);
         assert_eq!(check(&anchored(OLD, 5), local(NEW, 1, Some(OLD)), [0; 32]), None);

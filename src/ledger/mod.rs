@@ -48,6 +48,8 @@ mod pending;
 mod publisher;
 mod quarantine;
 mod recover;
+mod rotate;
+mod rotation;
 mod segment;
 mod signing;
 mod submission;
@@ -64,7 +66,7 @@ pub mod verify;
 
 use std::cell::RefCell;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -72,13 +74,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub use config::{Config, Durability, WitnessConfig};
 pub use entry::Kind;
 pub use parse::{Body, Entry, Text};
-pub use signing::KeyFileError;
+pub use rotate::{RotateError, Rotated};
 pub use tiles::Tiles;
 
 use crate::exchange::{Exchange, OnFailure, Prediction, Recorder, Refusal, Ticket, Unrecorded};
-use crate::ledger::anchor::{Anchor, Folder};
+use crate::key_file::KeyFileError;
 use crate::ledger::json::Clock;
-use crate::ledger::opening::Opening;
+use crate::ledger::opening::{Opening, anchor};
 use crate::ledger::pending::State as Phase;
 use crate::ledger::publisher::Publisher;
 use crate::ledger::segment::{Disk, Lock, LockError};
@@ -112,6 +114,8 @@ pub enum Event {
     Identity,
     /// Traffic moved between backends.
     Traffic,
+    /// Another key signs from here on. Written by [`Ledger::rotate`].
+    Key,
 }
 
 impl Event {
@@ -123,6 +127,7 @@ impl Event {
             Self::Config => "config",
             Self::Identity => "identity",
             Self::Traffic => "traffic",
+            Self::Key => "key",
         }
     }
 }
@@ -193,6 +198,26 @@ pub enum OpenError {
     /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// A key that the log has had before.
+    #[error("the key {key} signs this log already, or was retired: take one that never did")]
+    Used {
+        /// The verifier key.
+        key: String,
+    },
+    /// The configured key was retired.
+    #[error(
+        "ledger.signing_key: the key {key} was retired, {new} took its place: name that one's file; what the old one \
+         signs now would count for nothing"
+    )]
+    Retired {
+        /// The verifier key.
+        key: String,
+        /// The one that took its place.
+        new: String,
+    },
+    /// The log that is there cannot be read.
+    #[error(transparent)]
+    Read(#[from] read::ReadError),
     /// A later Touchmark wrote it.
     #[error("ledger.dir: {path} has format version {version}, this touchmark reads 1; run the newer one again")]
     Newer {
@@ -237,15 +262,10 @@ impl Ledger {
         let path = dir.join(FOLDER);
         let failed = |source| OpenError::Io { path: path.clone(), source };
         std::fs::create_dir_all(dir).map_err(|source| OpenError::Io { path: dir.clone(), source })?;
-        let lock = Lock::take(dir).map_err(|error| match error {
-            LockError::Held(pid) => OpenError::Locked { dir: dir.clone(), pid },
-            LockError::Io(source) => OpenError::Io { path: dir.clone(), source },
-        })?;
+        let lock = lock(dir)?;
         let disk = Disk::create(&path).map_err(failed)?;
         let keys = Keys::open(dir, config.signing_key.as_deref(), config.ml_dsa_44)?;
-        let anchor = config.anchor.as_deref().map(|dir| Folder::new(dir, &origin.deployment, &origin.instance));
-        let anchor = anchor.map(|anchor| Arc::new(anchor) as Arc<dyn Anchor>);
-        let opening = Opening { config, origin, keys: &keys, metrics, anchor };
+        let opening = Opening { config, origin, keys: &keys, metrics, anchor: anchor(config, origin) };
         opening.open(Arc::new(disk), Some(lock), &path)
     }
 
@@ -278,11 +298,9 @@ impl Ledger {
             Phase::Failing => State::Failing { reason: pending.reason.clone() },
             Phase::Sealed => State::Sealed,
         };
-        let mut log = Vec::new();
-        json::hex(&mut log, &self.inner.shared.log);
         Status {
             state,
-            log: String::from_utf8_lossy(&log).into_owned(),
+            log: json::hex_text(&self.inner.shared.log),
             size: self.inner.shared.size(),
             synced: pending.synced.size,
         }
@@ -380,6 +398,13 @@ impl Recorder for Ledger {
     fn on_failure(&self) -> OnFailure {
         self.inner.shared.config().on_failure
     }
+}
+
+fn lock(dir: &Path) -> Result<Lock, OpenError> {
+    Lock::take(dir).map_err(|error| match error {
+        LockError::Held(pid) => OpenError::Locked { dir: dir.to_owned(), pid },
+        LockError::Io(source) => OpenError::Io { path: dir.to_owned(), source },
+    })
 }
 
 fn submission<'a>(kind: Kind, call: &Prediction<'a>, payload: &'a [u8]) -> Submission<'a> {

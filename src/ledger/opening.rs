@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use super::{Event, Inner, Ledger, OpenError, Origin};
-use crate::ledger::anchor::{Anchor, Local, contradiction};
+use crate::ledger::anchor::{Anchor, Folder, Local, contradiction};
 use crate::ledger::config::Config;
 use crate::ledger::entry::{self, Kind, OriginJson};
 use crate::ledger::indexer::Indexer;
@@ -19,7 +19,9 @@ use crate::ledger::parse::{Entry, unhex};
 use crate::ledger::pending::Pending;
 use crate::ledger::publisher::{Publisher, Receivers};
 use crate::ledger::quarantine;
+use crate::ledger::read::Reader;
 use crate::ledger::recover::{self, Failure, Recovered, begin_anew, recover, root_of_entries};
+use crate::ledger::rotation::{self, Change, Incoming};
 use crate::ledger::segment::{Lock, Storage};
 use crate::ledger::signing::{self, Keys};
 use crate::ledger::submission::Witness;
@@ -27,7 +29,7 @@ use crate::ledger::tail::{Stuck, Tail};
 use crate::ledger::tree::{Tree, TreeReader};
 use crate::ledger::writer::{Beginning, Shared, Submission, nonce};
 use crate::telemetry::Metrics;
-use crate::tlog::{Checkpoint, VerifierKey};
+use crate::tlog::{Checkpoint, Signer, VerifierKey};
 
 /// What a ledger is opened with.
 #[derive(Debug)]
@@ -42,6 +44,16 @@ pub(crate) struct Opening<'a> {
 impl Opening<'_> {
     /// Recovers what is there, writes the `start` entry, and starts the ledger's threads.
     pub(crate) fn open(self, storage: Arc<dyn Storage>, lock: Option<Lock>, path: &Path) -> Result<Ledger, OpenError> {
+        self.open_with(storage, lock, (path, None)).map(|(ledger, _)| ledger)
+    }
+
+    /// The same, and the log takes another key where there is one: the old one is given, and the new.
+    pub(crate) fn open_with(
+        self,
+        storage: Arc<dyn Storage>,
+        lock: Option<Lock>,
+        (path, incoming): (&Path, Option<&Incoming>),
+    ) -> Result<(Ledger, Option<(VerifierKey, VerifierKey)>), OpenError> {
         let failed = |source| OpenError::Io { path: path.to_owned(), source };
         let recovered = recover(&storage, nonce()).map_err(|failure| match failure {
             Failure::Io(name, source) => OpenError::Io { path: path.join(name), source },
@@ -53,19 +65,24 @@ impl Opening<'_> {
             self.metrics.ledger_integrity_failures.inc();
         }
         let log = found.log;
+        let name = signing::origin(&*storage, &self.origin.deployment, log).map_err(failed)?;
+        let reader = Reader::over(Arc::clone(&storage), path.to_owned());
+        let (keys, earlier) = rotation::settle(&reader, self.keys, &name, incoming.is_some())?;
+        let signer = keys.ed25519_under(&name).map_err(|error| failed(io::Error::other(error)))?;
+        let new = incoming.map(|incoming| incoming.admit(signer.verifier(), &earlier)).transpose()?;
         let start = (found.next, (tree.size() > 0).then(|| tree.head()));
         let tail = Tail::start(Arc::clone(&storage), log, start, self.config.segment_size.0).map_err(failed)?;
-        let name = signing::origin(&*storage, &self.origin.deployment, log).map_err(failed)?;
-        let notary = self.keys.under(&name).map_err(|error| failed(io::Error::other(error)))?;
-        let receipts = self.config.receipt.then(|| self.keys.ed25519_under(&name)).transpose();
-        let receipts = receipts.map_err(|error| failed(io::Error::other(error)))?;
+        let notary = keys.under(&name).map_err(|error| failed(io::Error::other(error)))?;
         let verifiers: Vec<VerifierKey> = notary.verifiers().cloned().collect();
         let active = (found.next, Arc::clone(&tail.file));
         let beginning = Beginning { tail, known: std::mem::take(&mut found.known) };
         let origin = OriginJson::new(&self.origin.deployment, &self.origin.instance);
         let config = self.config.clone();
         let shared = Arc::new(Shared::new(config, origin, Arc::clone(&storage), (log, self.metrics), beginning));
-        first_entries(&shared, (&found, &verifiers), self.metrics).map_err(failed)?;
+        let change = new.as_ref().map(|new| (&signer, new));
+        first_entries(&shared, (&found, &verifiers, change), self.metrics).map_err(failed)?;
+        let change = new.map(|new| (signer.verifier().clone(), new));
+        let receipts = self.config.receipt.then_some(signer);
         let integrator = Integrator::start(Arc::clone(&shared), (tree, notary), active).map_err(failed)?;
         if found.follows.is_some() {
             quarantine::done(&*storage).map_err(failed)?;
@@ -75,7 +92,8 @@ impl Opening<'_> {
         let keeper = Keeper::new(Arc::clone(&shared), indexer, integrator);
         let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(|| keeper.run()).map_err(failed)?;
         let keeper = Mutex::new(Some((thread, lock)));
-        Ok(Ledger { inner: Arc::new(Inner { shared, verifiers, receipts, publisher: Mutex::new(publisher), keeper }) })
+        let inner = Inner { shared, verifiers, receipts, publisher: Mutex::new(publisher), keeper };
+        Ok((Ledger { inner: Arc::new(inner) }, change))
     }
 
     /// The log that was found, unless an anchor says that it is not the one that it should be: then a new one.
@@ -89,13 +107,13 @@ impl Opening<'_> {
         let Some(note) = anchor.newest().map_err(failed)? else { return Ok((found, tree)) };
         let anchored = Checkpoint::parse(&note.text).map_err(|error| failed(io::Error::other(error)))?;
         let follows = follows(&**storage, &found).map_err(failed)?;
-        let local = Local { log: hex(found.log), size: found.next, follows };
+        let local = Local { log: json::hex_text(&found.log), size: found.next, follows };
         let root_at = |size| {
             let derived = TreeReader::new(Arc::clone(storage)).root(size).ok();
             // The hashes beside the segments may be wrong where the segments are right.
             derived.filter(|root| *root == anchored.root).map_or_else(|| root_of_entries(&**storage, size), Ok)
         };
-        let Some(reason) = contradiction(&anchored, local, root_at).map_err(failed)? else { return Ok((found, tree)) };
+        let Some(reason) = contradiction(&anchored, &local, root_at).map_err(failed)? else { return Ok((found, tree)) };
         tracing::error!(anchor = anchor.name(), reason, "the log is not the one that was anchored; a new one begins");
         let reason = format!("anchor {}: {reason}", anchor.name());
         let old = if found.next == 0 { anchored.origin.rsplit('/').next().and_then(unhex) } else { Some(found.log) };
@@ -119,25 +137,29 @@ impl Opening<'_> {
     }
 }
 
+/// Where the configuration has checkpoints kept.
+pub(crate) fn anchor(config: &Config, origin: &Origin) -> Option<Arc<dyn Anchor>> {
+    let dir = config.anchor.as_deref()?;
+    Some(Arc::new(Folder::new(dir, &origin.deployment, &origin.instance)))
+}
+
 /// The log that the found one says it follows, in hexadecimal.
-fn follows(storage: &dyn Storage, found: &Recovered) -> io::Result<Option<[u8; 32]>> {
+fn follows(storage: &dyn Storage, found: &Recovered) -> io::Result<Option<String>> {
     if let Some(note) = &found.follows {
-        return Ok(note.log.as_deref().and_then(|log| log.as_bytes().try_into().ok()));
+        return Ok(note.log.clone());
     }
     let first = recover::read_entries(storage, std::iter::once(0).collect())?;
     let start = first.first().and_then(|entry| serde_json::from_slice::<serde_json::Value>(entry).ok());
-    let log = start.as_ref().and_then(|start| start.pointer("/detail/follows/log")?.as_str());
-    Ok(log.and_then(|log| log.as_bytes().try_into().ok()))
+    Ok(start.and_then(|start| Some(start.pointer("/detail/follows/log")?.as_str()?.to_owned())))
 }
 
-fn hex(log: [u8; 16]) -> [u8; 32] {
-    let mut out = Vec::with_capacity(32);
-    json::hex(&mut out, &log);
-    out.try_into().unwrap_or([0; 32])
-}
-
-/// `start`, and the end of each prediction that a crash interrupted: on stable storage before anything else is.
-fn first_entries(shared: &Shared, (found, keys): (&Recovered, &[VerifierKey]), metrics: &Metrics) -> io::Result<()> {
+/// `start`, a change of the key, and the end of each prediction that a crash interrupted: on stable storage before
+/// anything else is.
+fn first_entries(
+    shared: &Shared,
+    (found, keys, change): (&Recovered, &[VerifierKey], Option<(&Signer, &VerifierKey)>),
+    metrics: &Metrics,
+) -> io::Result<()> {
     let now = SystemTime::now();
     let mut pending = shared.lock();
     let Some(mut tail) = pending.tail.take() else { return Ok(()) };
@@ -149,6 +171,14 @@ fn first_entries(shared: &Shared, (found, keys): (&Recovered, &[VerifierKey]), m
         shared.append(pending, &entry, crc32c::crc32c(payload));
     };
     push(&mut pending, Kind::Lifecycle, &payload);
+    if let Some((old, new)) = change {
+        // Right after the `start`, where whoever verifies looks for it first.
+        let change =
+            Change::sign(old, new, found.next + 1).ok_or_else(|| io::Error::other("the old key cannot sign"))?;
+        let detail = serde_json::to_vec(&change)?;
+        entry::lifecycle(&mut payload, clock, nonce(), &shared.origin, now, (Event::Key.as_str(), &detail));
+        push(&mut pending, Kind::Lifecycle, &payload);
+    }
     for begin in recover::read_entries(&*shared.storage, found.open.values().copied().collect())? {
         let Ok(begin) = Entry::parse(&begin) else { continue };
         entry::interrupted(&mut payload, nonce(), &begin);

@@ -9,7 +9,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::index::put_file;
-use crate::ledger::json;
+use crate::ledger::json::hex_text;
 use crate::ledger::parse::unhex;
 use crate::ledger::segment::{Header, Storage, read_exact_at};
 
@@ -50,10 +50,10 @@ pub(crate) fn set_aside(
     reason: &str,
 ) -> io::Result<Note> {
     let note = Note {
-        log: old.map(|id| hex(&id)),
+        log: old.map(|id| hex_text(&id)),
         segment: segment.to_owned(),
         reason: reason.to_owned(),
-        new: hex(&new),
+        new: hex_text(&new),
         number: storage.list()?.iter().filter_map(|name| number(name)).max().map_or(0, |number| number + 1),
     };
     put_file(storage, NOTE_NAME, &serde_json::to_vec(&note)?)?;
@@ -101,10 +101,4 @@ fn rename_all(storage: &dyn Storage, note: &Note) -> io::Result<()> {
 
 fn number(name: &str) -> Option<u32> {
     name.strip_prefix("old-")?.split('-').next()?.parse().ok()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut out = Vec::new();
-    json::hex(&mut out, bytes);
-    String::from_utf8_lossy(&out).into_owned()
 }

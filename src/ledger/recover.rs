@@ -19,7 +19,7 @@ use crate::ledger::segment::{
     BadHeader, File, Head, Header, Scanner, Step, Storage, later_marks, list, read_exact_at, segment_name,
 };
 use crate::ledger::tree::Tree;
-use crate::tlog::{Checkpoint, Hash, Note, Range, leaf_hash};
+use crate::tlog::{Checkpoint, Hash, Range, SignedCheckpoint, leaf_hash};
 
 /// A log that can go on.
 #[derive(Debug)]
@@ -328,8 +328,7 @@ fn head_of(mark: &Mark) -> Option<Head> {
 }
 
 fn checkpoint_head(note: &[u8]) -> Option<Head> {
-    let note: Note = std::str::from_utf8(note).ok()?.parse().ok()?;
-    let Checkpoint { size, root, .. } = Checkpoint::parse(&note.text).ok()?;
+    let Checkpoint { size, root, .. } = SignedCheckpoint::from_bytes(note).ok()?.checkpoint;
     Some(Head { size, root })
 }
 

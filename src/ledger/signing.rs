@@ -4,41 +4,49 @@
 //! the segments, so that a deployment that is renamed later goes on under the old name. The private key is made on the
 //! first start, or given; it never leaves its file but into memory.
 
-use std::fs::{File as StdFile, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use rustls::pki_types::PrivatePkcs8KeyDer;
-use rustls::pki_types::pem::PemObject as _;
 
+use crate::key_file::{KeyFile, KeyFileError};
 use crate::ledger::index::put_file;
-use crate::ledger::json;
+use crate::ledger::json::hex_text;
+use crate::ledger::rotation::Incoming;
 use crate::ledger::segment::{Storage, read_exact_at};
-use crate::tlog::{Checkpoint, KeyError, Note, Signer, VerifierKey, base64};
+use crate::tlog::{Checkpoint, KeyError, Note, Scheme, Signer, VerifierKey};
 
 /// The Ed25519 key's file in the data directory, unless another is configured.
 const KEY_NAME: &str = "signing-key.pem";
 /// The ML-DSA-44 key's file beside it.
 const ML_DSA_KEY_NAME: &str = "signing-key.ml-dsa-44.pem";
+/// Where the key after it waits until the log has it.
+const NEXT_KEY_NAME: &str = "signing-key.next.pem";
 /// The file in the ledger's folder that keeps a log's origin.
 const ORIGIN_NAME: &str = "origin";
-/// The most bytes of a key file that are read.
-const KEY_BYTES_MAX: u64 = 64 << 10;
 /// The most bytes of an origin: an ML-DSA-44 signature covers no more.
 const ORIGIN_BYTES_MAX: usize = 255;
 /// Bytes of `/` and a log id in hexadecimal.
 const LOG_BYTES: usize = 33;
 /// What names may hold beside letters and digits.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// Characters of base 64 on a line of a PEM file (RFC 7468, section 2).
-const PEM_LINE_BYTES: usize = 64;
+/// The configuration's key that names the file.
+const CONFIG_KEY: &str = "ledger.signing_key";
+
+/// How a key is had from its file.
+type Get = fn(&KeyFile) -> Result<Vec<u8>, KeyFileError>;
 
 /// Private keys in PKCS #8, not yet under a name.
+#[derive(Clone, Default)]
 pub(crate) struct Keys {
     ed25519: Vec<u8>,
     ml_dsa_44: Option<Vec<u8>>,
+    /// The Ed25519 key's file.
+    file: PathBuf,
+    /// Where a new one waits for its place, unless the file was given and is not ours to replace.
+    next: Option<KeyFile>,
+    /// What waits there.
+    waiting: Option<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Keys {
@@ -47,39 +55,65 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// A key's file cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("ledger.signing_key: {path}: {problem}")]
-pub struct KeyFileError {
-    path: PathBuf,
-    problem: Problem,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Problem {
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("it holds no PKCS #8 key: it must begin with -----BEGIN PRIVATE KEY-----")]
-    Pem,
-    #[error(transparent)]
-    Key(#[from] KeyError),
-}
-
 impl Keys {
     /// Reads the keys, made where there are none.
     pub(crate) fn open(dir: &Path, given: Option<&Path>, ml_dsa: bool) -> Result<Self, KeyFileError> {
-        let path = given.map_or_else(|| dir.join(KEY_NAME), Path::to_owned);
-        let ed25519 = read_or_make(&path, given.is_none(), Signer::generate_ed25519)?;
-        let second = path.with_file_name(ML_DSA_KEY_NAME);
-        let ml_dsa_44 = ml_dsa.then(|| read_or_make(&second, true, Signer::generate_ml_dsa_44)).transpose()?;
-        Ok(Self { ed25519, ml_dsa_44 })
+        let read = |file: &KeyFile| file.read_or_make();
+        Self::read(dir, given, ml_dsa, (if given.is_none() { read } else { |file| file.read() }, read))
+    }
+
+    /// Reads the keys; none is made.
+    pub(crate) fn existing(dir: &Path, given: Option<&Path>, ml_dsa: bool) -> Result<Self, KeyFileError> {
+        Self::read(dir, given, ml_dsa, (|file| file.read(), |file| file.read()))
+    }
+
+    fn read(dir: &Path, given: Option<&Path>, ml_dsa: bool, (first, second): (Get, Get)) -> Result<Self, KeyFileError> {
+        let file = given.map_or_else(|| dir.join(KEY_NAME), Path::to_owned);
+        let of = |file: PathBuf, scheme| KeyFile { key: CONFIG_KEY, file, scheme };
+        let ed25519 = first(&of(file.clone(), Scheme::Ed25519))?;
+        let ml_dsa_44 = ml_dsa.then(|| second(&of(file.with_file_name(ML_DSA_KEY_NAME), Scheme::MlDsa44)));
+        let next = given.is_none().then(|| of(dir.join(NEXT_KEY_NAME), Scheme::Ed25519));
+        let waiting = next.as_ref().filter(|next| next.file.exists()).map(KeyFile::read).transpose()?;
+        Ok(Self { ed25519, ml_dsa_44: ml_dsa_44.transpose()?, file, next, waiting })
     }
 
     /// Fresh keys that no file keeps, for tests.
     #[cfg(test)]
     pub(crate) fn fresh() -> Self {
-        let ml_dsa_44 = None;
-        Self { ed25519: Signer::generate_ed25519().unwrap_or_default(), ml_dsa_44 }
+        Self { ed25519: Signer::generate_ed25519().unwrap_or_default(), ..Self::default() }
+    }
+
+    /// The Ed25519 key.
+    pub(crate) fn ed25519(&self) -> &[u8] {
+        &self.ed25519
+    }
+
+    /// Signs with another Ed25519 key from here on.
+    pub(crate) fn set_ed25519(&mut self, der: Vec<u8>) {
+        self.ed25519 = der;
+    }
+
+    /// A key to go on with: the one in `file`, else a new one.
+    pub(crate) fn incoming(&self, file: Option<&Path>) -> Result<Incoming, KeyFileError> {
+        let made = KeyFile { key: CONFIG_KEY, file: self.file.clone(), scheme: Scheme::Ed25519 };
+        let given = file.map(|file| KeyFile { key: "--new-key", file: file.to_owned(), ..made.clone() });
+        let der = match &given {
+            Some(given) => given.read()?,
+            None => Signer::generate_ed25519().map_err(|error| made.wrong(&error))?,
+        };
+        let from = given.as_ref().unwrap_or(&made);
+        let signer = Signer::from_pkcs8("key", &der, false).map_err(|error| from.wrong(&error))?;
+        if signer.verifier().scheme() != Scheme::Ed25519 {
+            return Err(from.unfit("it is an ML-DSA-44 key; a log's first key is an Ed25519 key".to_owned()));
+        }
+        let place = given.filter(|_| self.next.is_none()).map_or_else(|| self.file.clone(), |given| given.file);
+        Ok(Incoming { der, waits: self.next.clone(), place })
+    }
+
+    /// A key that was made to go on with, and has not taken its place.
+    pub(crate) fn take_waiting(&mut self) -> Option<Incoming> {
+        let der = self.waiting.take()?;
+        Some(Incoming { der, waits: self.next.clone(), place: self.file.clone() })
     }
 
     /// The Ed25519 key alone under a log's name.
@@ -118,9 +152,7 @@ impl Notary {
 
 /// The origin of a log, kept from its first start on.
 pub(crate) fn origin(storage: &dyn Storage, deployment: &str, log: [u8; 16]) -> io::Result<String> {
-    let mut id = Vec::new();
-    json::hex(&mut id, &log);
-    let id = String::from_utf8_lossy(&id).into_owned();
+    let id = hex_text(&log);
     if storage.list()?.iter().any(|name| name == ORIGIN_NAME) {
         let file = storage.open(ORIGIN_NAME)?;
         let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(0).min(ORIGIN_BYTES_MAX + 1)];
@@ -136,54 +168,4 @@ pub(crate) fn origin(storage: &dyn Storage, deployment: &str, log: [u8; 16]) -> 
     let origin = format!("{name}/{id}");
     put_file(storage, ORIGIN_NAME, format!("{origin}\n").as_bytes())?;
     Ok(origin)
-}
-
-fn read_or_make(
-    path: &Path,
-    may_make: bool,
-    make: impl FnOnce() -> Result<Vec<u8>, KeyError>,
-) -> Result<Vec<u8>, KeyFileError> {
-    let failed = |problem: Problem| KeyFileError { path: path.to_owned(), problem };
-    match StdFile::open(path) {
-        Ok(file) => read(&file, path).map_err(failed),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && may_make => {
-            let der = make().map_err(|error| failed(error.into()))?;
-            write(path, &der).map_err(|error| failed(error.into()))?;
-            tracing::info!(key = %path.display(), "made a key to sign the ledger's checkpoints; keep a copy apart");
-            Ok(der)
-        }
-        Err(error) => Err(failed(error.into())),
-    }
-}
-
-fn read(file: &StdFile, path: &Path) -> Result<Vec<u8>, Problem> {
-    let mode = file.metadata()?.permissions().mode();
-    if mode & 0o077 != 0 {
-        tracing::warn!(key = %path.display(), mode = format!("{:o}", mode & 0o777), "others may read the signing key");
-    }
-    let mut pem = Vec::new();
-    file.take(KEY_BYTES_MAX).read_to_end(&mut pem)?;
-    let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| Problem::Pem)?;
-    let der = key.secret_pkcs8_der().to_vec();
-    Signer::from_pkcs8("key", &der, false)?;
-    Ok(der)
-}
-
-/// Writes a key for its owner alone, whole or not at all.
-fn write(path: &Path, der: &[u8]) -> io::Result<()> {
-    let encoded = base64(der);
-    let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
-    for line in encoded.as_bytes().chunks(PEM_LINE_BYTES) {
-        pem.push_str(&String::from_utf8_lossy(line));
-        pem.push('\n');
-    }
-    pem.push_str("-----END PRIVATE KEY-----\n");
-    let unnamed = path.with_extension("tmp");
-    drop(std::fs::remove_file(&unnamed));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unnamed)?;
-    file.write_all(pem.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&unnamed, path)?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    StdFile::open(parent)?.sync_all()
 }

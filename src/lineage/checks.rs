@@ -1,9 +1,10 @@
 //! Could this model be made again, and how much of its lineage is known? Pure functions of a document's content.
 //!
 //! A check asks whether what a second run would need is pinned: inputs, code, randomness, environment, and the
-//! result's digest to compare with. That a second run gives the same is not claimed.
+//! result's digest to compare with. That a second run gives the same is not claimed. Of what comes from the catalog
+//! two more are asked, which the configuration has no words for: the hardware, and the script's digest.
 
-use super::{Content, Dataset, Reproducible, Role, Run};
+use super::{Content, Dataset, Reproducible, Role, Run, Source};
 
 /// Answers with the verdict and the names of the checks that did not pass, in a fixed order.
 pub fn reproducible(content: &Content) -> Reproducible {
@@ -22,22 +23,32 @@ pub fn completeness(content: &Content) -> f64 {
     known as f64 / fields.len() as f64
 }
 
-fn checks(content: &Content) -> [(&'static str, bool); 8] {
+fn checks(content: &Content) -> Vec<(&'static str, bool)> {
     let empty = Run::default();
     let run = content.run.as_ref().unwrap_or(&empty);
     let code = run.code.as_ref();
     let environment = run.environment.as_ref();
     let training = || content.datasets.iter().filter(|dataset| dataset.role == Role::Training);
-    [
+    let mut checks = vec![
         ("dataset_version", training().next().is_some()),
-        ("dataset_digest", training().next().is_some() && training().all(|dataset| dataset.digest.is_some())),
+        ("dataset_digest", training().next().is_some() && training().all(|dataset| is_digest(dataset.digest.as_ref()))),
         ("git_commit", code.is_some_and(|code| code.commit.is_some())),
         ("clean_tree", code.is_some_and(|code| code.dirty == Some(false))),
         ("random_seed", !run.seeds.is_empty()),
-        ("lock_digest", environment.is_some_and(|environment| environment.lock_digest.is_some())),
+        ("lock_digest", is_digest(environment.and_then(|environment| environment.lock_digest.as_ref()))),
         ("image_digest", environment.and_then(|environment| environment.image.as_deref()).is_some_and(is_pinned)),
-        ("model_digest", content.model.digest.is_some()),
-    ]
+        ("model_digest", is_digest(content.model.digest.as_ref())),
+    ];
+    if content.source == Source::Catalog {
+        checks.push(("hardware", environment.is_some_and(|environment| environment.hardware.is_some())));
+        checks.push(("script_digest", is_digest(run.script_digest.as_ref())));
+    }
+    checks
+}
+
+/// Whether a text is a digest that tells any two things apart. Others are shown, and not believed.
+fn is_digest(digest: Option<&String>) -> bool {
+    digest.and_then(|digest| digest.strip_prefix("sha256:")).is_some_and(super::resolve::is_sha256)
 }
 
 /// A tag can be moved; a digest cannot.
@@ -105,8 +116,11 @@ mod tests {
                 environment: Some(Environment {
                     image: Some(format!("trainer@{}", digest())),
                     lock_digest: Some(digest()),
+                    hardware: None,
                 }),
+                script_digest: None,
             }),
+            bases: Vec::new(),
             reproducible: Reproducible::default(),
             source: Source::Static,
         }
@@ -145,6 +159,18 @@ mod tests {
         let mut content = whole();
         run(&mut content);
         assert_eq!(reproducible(&content).missing.len(), 5);
+    }
+
+    #[test]
+    fn the_catalog_is_asked_for_more() {
+        let mut content = Content { source: Source::Catalog, ..whole() };
+        assert_eq!(reproducible(&content).missing, ["hardware", "script_digest"]);
+        let run = content.run.as_mut().unwrap();
+        run.script_digest = Some(digest());
+        run.environment.as_mut().unwrap().hardware = Some("one processor".into());
+        assert!(reproducible(&content).verdict);
+        content.model.digest = Some("md5:00".into());
+        assert_eq!(reproducible(&content).missing, ["model_digest"]);
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub struct Content {
     pub model: Model,
     /// What it was made from, in the declared order.
     pub datasets: Vec<Dataset>,
+    /// The models that its run began with, `NAME@VERSION`: what it was fine-tuned, quantised or put together from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<String>,
     /// The run that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
@@ -95,6 +98,9 @@ pub struct Run {
     /// What it ran in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<Environment>,
+    /// The digest of the script that ran, `sha256:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script_digest: Option<String>,
 }
 
 /// The code of a run.
@@ -120,6 +126,9 @@ pub struct Environment {
     /// The digest of the lock file of its packages, `sha256:…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock_digest: Option<String>,
+    /// Processors and accelerators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<String>,
 }
 
 /// Whether a model could be made again.
@@ -138,4 +147,8 @@ pub enum Source {
     /// The configuration.
     #[default]
     Static,
+    /// A file of facts.
+    File,
+    /// The catalog.
+    Catalog,
 }

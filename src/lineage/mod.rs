@@ -3,6 +3,7 @@
 //! The proxy sees only what is resolved here ([`Identity`]), never how it was found. Today's one resolver,
 //! [`resolve()`], freezes what the configuration declares; it reads no network and no file.
 
+pub mod ask;
 pub mod catalog;
 mod checks;
 mod config;
@@ -12,6 +13,7 @@ mod facts;
 mod header;
 mod identity;
 mod resolve;
+mod section;
 
 pub use checks::{completeness, reproducible};
 #[cfg(test)]
@@ -24,4 +26,5 @@ pub use facts::{
 };
 pub use header::dataset_version;
 pub use identity::{DatasetId, EntityId, IdentityError, ModelId};
-pub use resolve::{ResolveError, observe, resolve};
+pub use resolve::{ResolveError, freeze, observe, resolve};
+pub use section::{CATALOG_FILE, CatalogConfig, Config, SourceKind};

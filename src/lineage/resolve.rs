@@ -1,4 +1,4 @@
-//! The static resolver: what the configuration declares of a model becomes its [`Identity`].
+//! What is known of a model becomes its [`Identity`]: of what the configuration declares, or of what a source says.
 //!
 //! The document is written in its own key order and addressed by the SHA-256 of its RFC 8785 form, so that the same
 //! lineage has the same digest whoever writes it down.
@@ -32,7 +32,7 @@ pub struct ResolveError {
 
 /// Freezes a declared lineage, or says everything that is wrong with it.
 pub fn resolve(declared: &Declared<'_>) -> Result<Identity, Vec<ResolveError>> {
-    let mut content = Content {
+    freeze(Content {
         model: Model {
             name: declared.name.to_owned(),
             version: declared.version.to_owned(),
@@ -40,10 +40,15 @@ pub fn resolve(declared: &Declared<'_>) -> Result<Identity, Vec<ResolveError>> {
             digest: declared.digest.map(str::to_owned),
         },
         datasets: declared.datasets.iter().map(super::DatasetConfig::content).collect(),
+        bases: Vec::new(),
         run: declared.run.map(run),
         reproducible: Reproducible::default(),
         source: Source::Static,
-    };
+    })
+}
+
+/// Freezes a lineage, whoever says it, or says everything that is wrong with it.
+pub fn freeze(mut content: Content) -> Result<Identity, Vec<ResolveError>> {
     let mut errors = Vec::new();
     check_model(&content.model, &mut errors);
     let datasets = check_datasets(&content.datasets, &mut errors);
@@ -106,14 +111,18 @@ fn document(content: &Content) -> Result<Document, ResolveError> {
 
 fn run(config: &RunConfig) -> Run {
     let code = Code { repo: config.code.repo.clone(), commit: config.code.commit.clone(), dirty: config.code.dirty };
-    let environment =
-        Environment { image: config.environment.image.clone(), lock_digest: config.environment.lock_digest.clone() };
+    let environment = Environment {
+        image: config.environment.image.clone(),
+        lock_digest: config.environment.lock_digest.clone(),
+        hardware: None,
+    };
     Run {
         id: config.id.clone(),
         code: (code != Code::default()).then_some(code),
         parameters: config.parameters.clone(),
         seeds: config.seeds.clone(),
         environment: (environment != Environment::default()).then_some(environment),
+        script_digest: None,
     }
 }
 

@@ -65,6 +65,10 @@ pub struct Metrics {
     pub version_mismatch: IntCounterVec,
     /// `reproducible{model,version}`
     pub reproducible: IntGaugeVec,
+    /// `lineage_age_seconds{model}`
+    pub lineage_age: GaugeVec,
+    /// `lineage_refresh_failures_total{source}`
+    pub lineage_refresh_failures: IntCounterVec,
     /// `lineage_completeness_ratio{model,version}`
     pub lineage_completeness: GaugeVec,
     /// `ledger_entries_total{kind}`
@@ -112,6 +116,16 @@ impl Metrics {
                 .counter("unresolved_predictions_total", "Predictions that no configured model fits."),
             version_mismatch: r.counters("version_mismatch_total", MISMATCH, "Answers that named another version."),
             reproducible: r.gauges("reproducible", MODEL, "Whether every check on the model's lineage has passed."),
+            lineage_age: r.ratios(
+                "lineage_age_seconds",
+                &["model"],
+                "Since the lineage was last confirmed by its source.",
+            ),
+            lineage_refresh_failures: r.counters(
+                "lineage_refresh_failures_total",
+                &["source"],
+                "Times that the source of the lineage did not answer.",
+            ),
             lineage_completeness: r.ratios("lineage_completeness_ratio", MODEL, "Share of the lineage that is known."),
             ledger_entries: r.counters("ledger_entries_total", &["kind"], "Entries written to the ledger."),
             ledger_queue_entries: r.gauge("ledger_queue_entries", "Entries reserved or waiting to be written."),
@@ -223,6 +237,8 @@ mod tests {
         ("version_mismatch_total", &["model", "declared", "observed"]),
         ("reproducible", &["model", "version"]),
         ("lineage_completeness_ratio", &["model", "version"]),
+        ("lineage_age_seconds", &["model"]),
+        ("lineage_refresh_failures_total", &["source"]),
         ("ledger_entries_total", &["kind"]),
         ("ledger_queue_entries", &[]),
         ("ledger_queue_bytes", &[]),
@@ -252,7 +268,14 @@ mod tests {
         m.reproducible.with_label_values(&["m", "v"]).set(1);
         m.ledger_cosignature_age.with_label_values(&["w"]).set(0.0);
         m.lineage_completeness.with_label_values(&["m", "v"]).set(1.0);
-        for vec in [&m.ledger_entries, &m.ledger_unrecorded, &m.telemetry_dropped, &m.config_reloads] {
+        m.lineage_age.with_label_values(&["m"]).set(1.0);
+        for vec in [
+            &m.ledger_entries,
+            &m.ledger_unrecorded,
+            &m.telemetry_dropped,
+            &m.config_reloads,
+            &m.lineage_refresh_failures,
+        ] {
             vec.with_label_values(&["x"]).inc();
         }
     }

@@ -1,8 +1,9 @@
 //! Checkpoints: what a log commits to, as a note's text (C2SP tlog-checkpoint v1.0.0).
 
 use std::fmt;
+use std::str::FromStr;
 
-use super::{Hash, base64, decimal, unbase64_hash};
+use super::{Hash, Note, NoteError, base64, decimal, unbase64_hash};
 
 /// A log's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,49 @@ impl Checkpoint {
 impl fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\n{}\n{}\n", self.origin, self.size, base64(&self.root))
+    }
+}
+
+/// A checkpoint as the note that it is: what it says, and who says it. Reading one believes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedCheckpoint {
+    /// What it says.
+    pub checkpoint: Checkpoint,
+    /// Who says it.
+    pub note: Note,
+}
+
+/// Why something is no signed checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignedCheckpointError {
+    /// Not UTF-8.
+    #[error("it is no text")]
+    Text,
+    /// Not the form of a signed note.
+    #[error(transparent)]
+    Note(#[from] NoteError),
+    /// A note of something else.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+impl SignedCheckpoint {
+    /// Reads the bytes of a note.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn from_bytes(note: &[u8]) -> Result<Self, SignedCheckpointError> {
+        std::str::from_utf8(note).map_err(|_| SignedCheckpointError::Text)?.parse()
+    }
+}
+
+impl FromStr for SignedCheckpoint {
+    type Err = SignedCheckpointError;
+
+    fn from_str(text: &str) -> Result<Self, SignedCheckpointError> {
+        let note: Note = text.parse()?;
+        let checkpoint = Checkpoint::parse(&note.text)?;
+        Ok(Self { checkpoint, note })
     }
 }
 

@@ -83,13 +83,14 @@ impl Range {
         self.merge(node, made);
     }
 
-    /// Appends the range that follows. False, and nothing done, where it does not begin where this one ends.
-    pub fn join(&mut self, next: &Self) -> bool {
+    /// Appends the range that follows. `made` is told of the nodes that this completes, and of those that `next`
+    /// consists of. False, and nothing done, where it does not begin where this one ends.
+    pub fn join(&mut self, next: &Self, mut made: impl FnMut(&Node)) -> bool {
         if next.begin != self.end {
             return false;
         }
         for node in &next.nodes {
-            self.merge(*node, |_| {});
+            self.merge(*node, &mut made);
         }
         self.end = next.end;
         true
@@ -184,10 +185,12 @@ mod tests {
                 for leaf in &leaves[usize::try_from(pair[0]).unwrap()..usize::try_from(pair[1]).unwrap()] {
                     part.push(*leaf, |_| {});
                 }
-                prop_assert!(whole.join(&part));
+                let joined = whole.join(&part, |_| {});
+                prop_assert!(joined);
             }
             prop_assert_eq!(whole.root(), Some(mth(&leaves)));
-            prop_assert!(!whole.join(&Range::new(size + 1)));
+            let joined = whole.join(&Range::new(size + 1), |_| {});
+            prop_assert!(!joined);
         }
 
         #[test]

@@ -13,7 +13,7 @@ mod proof;
 mod receipt;
 mod tile;
 
-pub use checkpoint::{Checkpoint, CheckpointError};
+pub use checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint, SignedCheckpointError};
 pub use key::{KeyError, Scheme, Signer, VerifierKey};
 pub use merkle::{Node, Range, empty_root, leaf_hash, node_hash};
 pub use note::{Note, NoteError, Signature};

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::durable::{self, DRAFT};
+use crate::durable::{self, DRAFT};
 use crate::sha256::Sha256;
 use crate::tlog::{Checkpoint, Hash, Note};
 

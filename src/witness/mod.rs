@@ -10,7 +10,6 @@
 //! speaks no TLS: what it serves is signed.
 
 mod config;
-mod durable;
 mod judge;
 mod keys;
 mod logs;
@@ -22,7 +21,6 @@ mod tests;
 
 pub use config::{Config, LogConfig};
 pub use judge::{Refusal, Witness};
-pub use keys::KeyFileError;
 pub use logs::Logs;
 pub use memory::MemoryError;
 pub use request::{Request, RequestError};
@@ -30,6 +28,8 @@ pub use server::{Handle, bind, serve};
 
 use std::io;
 use std::net::SocketAddr;
+
+use crate::key_file::KeyFileError;
 
 /// Why a witness cannot start.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use crate::support::eventually;
 use crate::support::message::{INFER, INPUT, OUTPUT, infer, ok, post};
 use crate::support::model_server::ModelServer;
 use crate::support::touchmark::{Folder, Setup};
-use crate::witness::Here;
+use crate::support::witness::Here;
 
 fn audit(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_touchmark")).arg("audit").args(arguments).output().unwrap()
@@ -60,6 +60,68 @@ async fn a_witness_cosigns_the_ledger_and_the_log_keeps_it() {
         (age.abs() < f64::EPSILON).then_some(())
     })
     .await;
+}
+
+/// `audit key --rotate` as an operator runs it; gives the new key.
+fn rotate(data: &Path) -> VerifierKey {
+    let done = audit(&["key", "--rotate", "--json", "--data", text(data)]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let said: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(said["file"], text(&data.join("signing-key.pem")));
+    said["new"].as_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_rotated_log_goes_on_with_a_witness_that_knows_both_keys() {
+    let model = ModelServer::serving(|_| ok(OUTPUT)).await;
+    let folder = std::sync::Arc::new(Folder::new());
+    let data = folder.path().to_owned();
+    let nothing = audit(&["key", "--rotate", "--data", text(&data)]);
+    assert_eq!(nothing.status.code(), Some(3), "there is no ledger");
+    let mut first = Setup::from(Setup::new(&model).config, std::sync::Arc::clone(&folder)).start();
+    let old = key_of(&data);
+    let refused = audit(&["key", "--rotate", "--data", text(&data)]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && said.contains("stop it, rotate the key, start it again"), "{said}");
+    first.stop().await;
+    let witness = Here::knowing(&[(old.to_string(), None)]);
+    let config = WitnessConfig { url: format!("http://{}", witness.address()), key: witness.vkey().to_string() };
+    let setup = || {
+        Setup::from(Setup::new(&model).config, std::sync::Arc::clone(&folder)).with(|all| {
+            all.ledger.witnesses = vec![config.clone()];
+            all.ledger.witness_interval = Period::millis(1);
+            all.ledger.sync_interval = Period::millis(10);
+        })
+    };
+    let cosigner: VerifierKey = witness.vkey().clone();
+    let until_seen = async |key: &VerifierKey| {
+        eventually("a checkpoint of the log and the witness", || {
+            let newest = Reader::open(&data).unwrap().newest_checkpoint().unwrap()?;
+            newest.note.verified_by([key, &cosigner]).is_ok_and(|signed| signed.len() == 2).then_some(())
+        })
+        .await;
+    };
+    let mut second = setup().start();
+    until_seen(&old).await;
+    second.stop().await;
+    let new = rotate(&data);
+    assert_eq!((new.name(), new == old), (old.name(), false));
+    let mut third = setup().start();
+    assert_eq!(third.call(infer()).await.text(), OUTPUT);
+    // The witness does not know the new key yet: nothing else waits for that.
+    third.predictions(1).await;
+    witness.know(&[(old.to_string(), None), (new.to_string(), None)]);
+    until_seen(&new).await;
+    third.stop().await;
+    let (old, new, cosigner) = (old.to_string(), new.to_string(), cosigner.to_string());
+    for keys in [[&old, &cosigner], [&new, &cosigner]] {
+        let done = audit(&["verify", "--key", keys[0], "--key", keys[1], "--data", text(&data)]);
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert_eq!(done.status.code(), Some(0), "{said}");
+        assert!(said.contains(&format!("{new}, since entry ")) && said.contains(&old), "{said}");
+    }
+    let listed = audit(&["key", "--data", text(&data)]);
+    assert_eq!(String::from_utf8_lossy(&listed.stdout), format!("{old}\n{new}\n"));
 }
 
 #[tokio::test]

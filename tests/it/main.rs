@@ -48,6 +48,8 @@ mod routing;
 mod scrambled;
 /// A second request hidden in the first never arrives.
 mod smuggling;
+/// Stamps from the graph or a file.
+mod sourced;
 /// Who was it? Stamps on answers, ids and forwarding fields on requests.
 mod stamps;
 /// Streams flow at once, both ways.

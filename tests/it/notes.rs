@@ -10,7 +10,7 @@ use touchmark::tlog::{Checkpoint, Note, Scheme, Signer, VerifierKey};
 
 use super::support::message::post;
 use super::support::wire::Wire;
-use super::witness::Here;
+use super::support::witness::Here;
 
 /// What stands before an Ed25519 seed in PKCS #8 (RFC 8410, section 7).
 const PKCS8: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];

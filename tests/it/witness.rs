@@ -9,52 +9,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use touchmark::tlog::{Checkpoint, Note, Scheme, Signer, VerifierKey};
-use touchmark::witness::{Config, Handle, LogConfig, Witness, bind, serve};
 
 use super::support::ledger::sha256;
 use super::support::log::Log;
 use super::support::message::{Message, get, message, post};
 use super::support::touchmark::Folder;
 use super::support::wire::Wire;
+use super::support::witness::Here;
 use super::support::{eventually, soon};
 
 const ADD: &str = "/add-checkpoint";
 
-/// A witness in this process.
-pub(crate) struct Here {
-    handle: Handle,
-    vkey: VerifierKey,
-    _folder: Folder,
-}
-
-impl Here {
-    fn of(logs: &[&Log]) -> Self {
-        Self::knowing(&logs.iter().map(|log| (log.vkey(), None)).collect::<Vec<_>>())
-    }
-
-    /// One that knows the logs of these verifier keys and origins.
-    pub(crate) fn knowing(logs: &[(String, Option<String>)]) -> Self {
-        let folder = Folder::new();
-        let logs = logs.iter().cloned().map(|(vkey, origin)| LogConfig { vkey, origin });
-        let config = Config {
-            name: Some("witness.example/w1".to_owned()),
-            dir: folder.path().to_owned(),
-            logs: logs.collect(),
-            ..Config::default()
-        };
-        let witness = Arc::new(Witness::open(&config, false).unwrap());
-        let vkey = witness.verifiers()[0].clone();
-        let handle = serve(bind(([127, 0, 0, 1], 0).into()).unwrap(), witness).unwrap();
-        Self { handle, vkey, _folder: folder }
-    }
-
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.handle.address()
-    }
-
-    pub(crate) fn vkey(&self) -> &VerifierKey {
-        &self.vkey
-    }
+/// A witness that knows these logs.
+fn here(logs: &[&Log]) -> Here {
+    Here::knowing(&logs.iter().map(|log| (log.vkey(), None)).collect::<Vec<_>>())
 }
 
 async fn call(address: SocketAddr, request: Vec<u8>) -> Message {
@@ -82,7 +50,7 @@ async fn shown(address: SocketAddr, log: &Log) -> u64 {
 #[tokio::test]
 async fn the_whole_protocol_on_one_connection() {
     let log = Log::new("example.com/log");
-    let witness = Here::of(&[&log]);
+    let witness = here(&[&log]);
     let mut wire = Wire::connect(witness.address()).await;
     wire.send(get(&path(&log), &[])).await;
     assert_eq!(wire.answer().await.head.status(), 404, "never cosigned");
@@ -92,24 +60,24 @@ async fn the_whole_protocol_on_one_connection() {
         assert_eq!(answer.head.status(), 200, "{old} {size}: {}", answer.text());
         // As the specification has a client do it: the answer's lines after the checkpoint's.
         let note: Note = format!("{}{}", log.note(0, size), answer.text()).parse().unwrap();
-        let signed = note.verified_by([&witness.vkey]).unwrap();
+        let signed = note.verified_by([witness.vkey()]).unwrap();
         assert!(signed[0].1.is_some_and(|time| time > 1_700_000_000));
         wire.send(get(&path(&log), &[])).await;
         let shown = wire.answer().await;
         assert_eq!(shown.head.one("content-type"), "text/plain; charset=utf-8");
         let shown: Note = shown.text().parse().unwrap();
         let log_key: VerifierKey = log.vkey().parse().unwrap();
-        assert_eq!(shown.verified_by([&log_key, &witness.vkey]).unwrap().len(), 2);
+        assert_eq!(shown.verified_by([&log_key, witness.vkey()]).unwrap().len(), 2);
         assert_eq!(shown.text, note.text);
     }
-    assert_eq!(witness.vkey.scheme(), Scheme::CosignatureV1);
+    assert_eq!(witness.vkey().scheme(), Scheme::CosignatureV1);
 }
 
 #[tokio::test]
 async fn each_status_is_the_specified_one() {
     let (log, stranger) = (Log::new("example.com/log"), Log::new("example.com/other"));
     let impostor = Log::new("example.com/log");
-    let witness = Here::of(&[&log]);
+    let witness = here(&[&log]);
     let address = witness.address();
     assert_eq!(add(address, &log.body(0, 0, 7)).await.0, 200);
     let wrong_root = log.body(0, 7, 9).replacen("\n\n", &format!("\n{}\n\n", "A".repeat(43) + "="), 1);
@@ -143,7 +111,7 @@ async fn each_status_is_the_specified_one() {
 #[tokio::test]
 async fn other_methods_and_paths_are_refused() {
     let log = Log::new("example.com/log");
-    let witness = Here::of(&[&log]);
+    let witness = here(&[&log]);
     let address = witness.address();
     assert_eq!(add(address, &log.body(0, 0, 7)).await.0, 200);
     let hash = sha256(log.origin().as_bytes());
@@ -187,7 +155,7 @@ async fn race(address: SocketAddr, bodies: Vec<String>) -> Vec<u16> {
 #[tokio::test]
 async fn of_those_that_race_all_but_one_conflict() {
     let log = Log::new("example.com/log");
-    let witness = Here::of(&[&log]);
+    let witness = here(&[&log]);
     let address = witness.address();
     for old in (0..200).step_by(10) {
         // As in the specification's example: the larger must not be rolled back by the smaller.
@@ -201,7 +169,7 @@ async fn of_those_that_race_all_but_one_conflict() {
 #[tokio::test]
 async fn of_two_histories_that_race_one_is_cosigned() {
     let logs: Vec<Log> = (0..10).map(|number| Log::new(&format!("example.com/{number}"))).collect();
-    let witness = Here::of(&logs.iter().collect::<Vec<_>>());
+    let witness = here(&logs.iter().collect::<Vec<_>>());
     for log in &logs {
         assert_eq!(race(witness.address(), vec![log.body(0, 0, 7), log.body(1, 0, 7)]).await, [200, 409]);
         let both = [0, 1].map(|history| log.body(history, 7, 9)).to_vec();
@@ -213,7 +181,7 @@ async fn of_two_histories_that_race_one_is_cosigned() {
 #[tokio::test]
 async fn who_floods_or_stalls_costs_nobody_an_answer() {
     let log = Log::new("example.com/log");
-    let witness = Here::of(&[&log]);
+    let witness = here(&[&log]);
     let address = witness.address();
     // Heads that never end, bodies that never come, answers that nobody reads.
     let mut stalled = Vec::new();
@@ -247,7 +215,7 @@ async fn who_floods_or_stalls_costs_nobody_an_answer() {
 #[tokio::test]
 async fn a_stalled_body_is_told_and_a_stop_waits_for_nobody() {
     let log = Log::new("example.com/log");
-    let witness = Here::of(&[&log]);
+    let witness = here(&[&log]);
     let mut wire = Wire::connect(witness.address()).await;
     let whole = post(ADD, log.body(0, 0, 7));
     wire.send(&whole[..whole.len() - 9]).await;

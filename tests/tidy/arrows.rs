@@ -3,7 +3,7 @@
 use crate::{File, is_tests, none, product, rust};
 
 /// Plain tools that everyone may use and that use nothing of the crate.
-const LEAVES: [&str; 2] = ["sha256", "units"];
+const LEAVES: [&str; 3] = ["durable", "sha256", "units"];
 
 /// Part → what it may use beside the leaves. A name with `::` allows that item alone; `*` everything.
 ///
@@ -31,18 +31,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "lineage::RunConfig",
         ],
     ),
-    ("ledger", &["exchange", "telemetry", "tlog", "lineage::Document", "lineage::Identity"]),
+    ("ledger", &["exchange", "key_file", "telemetry", "tlog", "lineage::Document", "lineage::Identity"]),
     ("lineage", &["telemetry"]),
     ("admin", &["ledger", "lineage", "telemetry", "tlog"]),
     ("exchange", &["lineage::Identity"]),
     ("telemetry", &["exchange"]),
     ("protocol", &[]),
+    ("durable", &[]),
+    // Where private keys are kept, for whoever signs.
+    ("key_file", &["tlog"]),
     ("sha256", &[]),
     // Formats of others, as bytes in and bytes out.
     ("tlog", &[]),
     ("units", &[]),
     // A process of its own, which must be believed: it sees neither the ledger nor what an entry means.
-    ("witness", &["tlog"]),
+    ("witness", &["key_file", "tlog"]),
 ];
 
 /// Every use of another part of the crate that has no arrow.

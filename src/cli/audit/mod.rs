@@ -1,7 +1,7 @@
 //! `touchmark audit`: what the ledger holds, for people and for scripts.
 //!
 //! Each command has its file; what they share stands here: where the ledger is, which entries are meant, and how
-//! one is printed. Nothing here writes to the ledger.
+//! one is printed. Nothing but `key --rotate` writes to the ledger.
 
 mod entry;
 mod export;

@@ -13,8 +13,8 @@ use super::Data;
 use crate::cli::output::printable;
 use crate::cli::{Status, output};
 use crate::ledger::read::{ReadError, Reader};
-use crate::ledger::verify::{Cosigner, Ending, Finding, LogReport, OldLog, Options, Progress, Report, Seen};
-use crate::tlog::VerifierKey;
+use crate::ledger::verify::{Cosigner, Ending, Finding, LogReport, OldLog, Options, Progress, Report};
+use crate::tlog::{SignedCheckpoint, VerifierKey};
 
 /// Between two drawings of the progress bar.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
         None => None,
         Some(file) => {
             let bytes = std::fs::read(file).with_context(|| file.clone())?;
-            match String::from_utf8_lossy(&bytes).parse::<Seen>() {
+            match String::from_utf8_lossy(&bytes).parse::<SignedCheckpoint>() {
                 Ok(seen) => Some(seen),
                 Err(error) => {
                     output::error(&anyhow::anyhow!("--since {file}: {error}"));
@@ -127,7 +127,7 @@ fn print(report: &Report, out: &mut dyn Write) -> Result<()> {
     line("starts", &format!("{}, {} of them after no orderly stop", log.starts.0, log.starts.1))?;
     line("checkpoints", &checkpoints(log))?;
     for key in &report.keys {
-        line("key", key)?;
+        line("key", &known(key, log))?;
     }
     if report.vouches_for_itself {
         line(
@@ -166,6 +166,15 @@ fn print(report: &Report, out: &mut dyn Write) -> Result<()> {
     }
     writeln!(out, "{}", verdict(report))?;
     Ok(())
+}
+
+/// A key, and how the log came to it.
+fn known(key: &str, log: &LogReport) -> String {
+    let rotation = log.rotations.iter().find(|rotation| rotation.new == key);
+    let since = rotation.map_or_else(String::new, |rotation| {
+        format!(", since entry {}, which the key before it signed", rotation.entry)
+    });
+    format!("{key}{since}")
 }
 
 fn entries(log: &LogReport) -> String {

@@ -5,8 +5,8 @@ use uuid::Uuid;
 use super::{Bundle, Extension, Piece, Reason, Refused, Trust};
 use crate::ledger::entry::Kind;
 use crate::ledger::parse::Entry;
-use crate::ledger::read::{Committed, Found, Query, ReadError, Reader};
-use crate::tlog::{Checkpoint, Note, Tile, base64, leaf_hash, verify_inclusion};
+use crate::ledger::read::{Found, Query, ReadError, Reader};
+use crate::tlog::{Checkpoint, Note, SignedCheckpoint, TILE_WIDTH, Tile, base64, leaf_hash, verify_inclusion};
 
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
@@ -17,9 +17,16 @@ pub enum Unproven {
     /// It is under way.
     #[error("prediction:{0} has begun and not ended: there is nothing to prove before its end is recorded")]
     Unfinished(Uuid),
-    /// In a log that was set aside.
-    #[error("prediction:{0} stands in a damaged log that was set aside (old-*.log): it cannot be proved from here")]
-    SetAside(Uuid),
+    /// In a log that was set aside, and not to be proved from what is left of it.
+    #[error("prediction:{id} stands in a log that was set aside ({files}*): {why}")]
+    SetAside {
+        /// The prediction.
+        id: Uuid,
+        /// What that log's files begin with.
+        files: String,
+        /// Why there is no proof.
+        why: String,
+    },
     /// The checkpoint is still to come.
     #[error("no checkpoint covers entry {0} yet: one comes each second while touchmark serve runs, and as it stops")]
     Uncovered(u64),
@@ -92,18 +99,51 @@ impl std::fmt::Display for End {
     }
 }
 
+impl Unproven {
+    /// The same of a log that nobody goes on with: what is derived of it is not made again, and nothing is to come.
+    fn of_old(&self) -> String {
+        match self {
+            Self::Uncovered(index) => format!("no checkpoint of that log covers entry {index}: nobody committed to it"),
+            Self::Tree { refused, .. } => {
+                format!("the tree's hashes beside it do not lead to its checkpoint ({refused}), and are not made again")
+            }
+            Self::Unfinished(_) => "it had begun there, and its end was never recorded".to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl Reader {
-    /// Proves a prediction of the current log.
+    /// Proves a prediction: of the current log, else of the newest of those set aside that has it.
     ///
     /// # Errors
     /// Why there is no proof of it, or none yet.
     pub fn prove_prediction(&self, id: Uuid) -> Result<Bundle, Unproven> {
+        let current = self.prove_here(id);
+        if !matches!(current, Err(Unproven::Absent(_) | Unproven::Read(_))) {
+            return current;
+        }
+        for (files, reader) in self.set_aside()?.into_iter().rev() {
+            match reader.prove_here(id) {
+                Err(Unproven::Absent(_)) => {}
+                Err(why) => return Err(Unproven::SetAside { id, files, why: why.of_old() }),
+                proved => return proved,
+            }
+        }
+        // Behind damage, where a log that goes on would end: a missing match is never silent.
+        match self.find(&Query { prediction: Some(id), ..Query::default() }).find_map(Result::err) {
+            Some(damage) => Err(damage.into()),
+            None => current,
+        }
+    }
+
+    fn prove_here(&self, id: Uuid) -> Result<Bundle, Unproven> {
         let (prediction, begin) = self.entries_of(id)?;
         let lineage = self.document_of(&prediction)?;
         let last = [Some(&prediction), lineage.as_ref()].into_iter().flatten().map(|found| found.index).max();
         let last = last.unwrap_or(prediction.index);
         let committed = self.checkpoint_over(last)?.ok_or(Unproven::Uncovered(last))?;
-        let keys = self.keys()?;
+        let keys = self.readable_keys();
         let piece = |found: &Found| self.piece(found, &committed);
         let Piece { entry, proof } = piece(&prediction)?;
         let bundle = Bundle {
@@ -153,10 +193,9 @@ impl Reader {
 
     /// A prediction's end and, where its answer was streamed, its beginning, of the current log.
     fn entries_of(&self, id: Uuid) -> Result<(Found, Option<Found>), Unproven> {
-        let log = self.log()?;
-        let (mut prediction, mut begin, mut old) = (None, None, false);
+        let (mut prediction, mut begin) = (None, None);
         let mut damage = None;
-        for found in self.find(&Query { prediction: Some(id), ..Query::default() }) {
+        for found in self.find_here(&Query { prediction: Some(id), ..Query::default() }) {
             let found = match found {
                 Ok(found) => found,
                 Err(error) => {
@@ -164,10 +203,6 @@ impl Reader {
                     continue;
                 }
             };
-            if Some(found.log) != log {
-                old = true;
-                continue;
-            }
             match Entry::parse(&found.entry).map(|entry| entry.kind.to_string()).as_deref() {
                 Ok("prediction") => prediction = Some(found),
                 Ok("begin") => begin = Some(found),
@@ -178,7 +213,6 @@ impl Reader {
             (Some(prediction), _) => Ok((prediction, begin)),
             (None, Some(damage)) => Err(damage.into()),
             (None, None) if begin.is_some() => Err(Unproven::Unfinished(id)),
-            (None, None) if old => Err(Unproven::SetAside(id)),
             (None, None) => Err(Unproven::Absent(id)),
         }
     }
@@ -187,33 +221,32 @@ impl Reader {
         let entry = Entry::parse(&prediction.entry).unwrap_or_default();
         let Some(digest) = entry.lineage.as_deref() else { return Ok(None) };
         let mut damage = None;
-        for found in self.find(&Query { kind: Some(Kind::Lineage), ..Query::default() }) {
+        for found in self.find_here(&Query { kind: Some(Kind::Lineage), ..Query::default() }) {
             match found {
-                Ok(found) if found.log == prediction.log => {
+                Ok(found) => {
                     if Entry::parse(&found.entry).is_ok_and(|entry| entry.digest.as_deref() == Some(digest)) {
                         return Ok(Some(found));
                     }
                 }
-                Ok(_) => {}
                 Err(error) => damage = damage.or(Some(error)),
             }
         }
         Err(damage.map_or_else(|| Unproven::NoDocument(digest.to_owned()), Unproven::Read))
     }
 
-    fn piece(&self, found: &Found, committed: &Committed) -> Result<Piece, ReadError> {
+    fn piece(&self, found: &Found, committed: &SignedCheckpoint) -> Result<Piece, ReadError> {
         let proof = self.prove(found.index, committed)?.to_string();
         let entry = String::from_utf8_lossy(&found.entry).into_owned();
         Ok(Piece { entry, proof })
     }
 
     /// Why a proof that was just made does not hold: the hashes beside the log are derived, the entry is not.
-    fn diagnose(&self, refused: Refused, parts: &[&Found], committed: &Committed) -> Unproven {
+    fn diagnose(&self, refused: Refused, parts: &[&Found], committed: &SignedCheckpoint) -> Unproven {
         if !matches!(refused.reason, Reason::Path(_)) {
             return Unproven::Refused(refused);
         }
         let changed = parts.iter().find(|found| {
-            let tile = Tile { level: 0, index: found.index / 256, width: found.index % 256 + 1 };
+            let tile = Tile { level: 0, index: found.index / TILE_WIDTH, width: found.index % TILE_WIDTH + 1 };
             let kept = self.tile(tile).ok().and_then(|hashes| hashes.as_chunks::<32>().0.last().copied());
             let (Some(kept), Ok(proof)) = (kept, self.prove(found.index, committed)) else { return false };
             let Checkpoint { size, root, .. } = &committed.checkpoint;

@@ -3,23 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use super::{Query, ReadError, Reader, Segment};
-use crate::ledger::entry::Kind;
+use super::{ReadError, Reader, Segment};
 use crate::ledger::frame::FrameKind;
 use crate::ledger::segment::{Scanner, Step};
 use crate::ledger::tree::TreeReader;
-use crate::tlog::{Checkpoint, Hash, Note, Proof, Tile, VerifierKey, consistency_proof, inclusion_proof};
-
-/// A checkpoint as it stands in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// What it says.
-    pub checkpoint: Checkpoint,
-    /// Who says it.
-    pub note: Note,
-}
+use crate::tlog::{Hash, Proof, SignedCheckpoint, Tile, consistency_proof, inclusion_proof};
 
 impl Reader {
     /// Every checkpoint of the current log, in the order in which they were written. One that is not to be read as such
@@ -27,7 +15,7 @@ impl Reader {
     ///
     /// # Errors
     /// Where a segment cannot be read.
-    pub fn checkpoints(&self) -> Result<Vec<Committed>, ReadError> {
+    pub fn checkpoints(&self) -> Result<Vec<SignedCheckpoint>, ReadError> {
         let mut found = Vec::new();
         for segment in self.segments()?.iter().filter(|segment| !segment.old) {
             found.extend(self.checkpoints_of(segment)?);
@@ -40,47 +28,17 @@ impl Reader {
     ///
     /// # Errors
     /// Where a segment cannot be read.
-    pub fn checkpoint_over(&self, index: u64) -> Result<Option<Committed>, ReadError> {
-        for segment in self.segments()?.iter().rev().filter(|segment| !segment.old) {
-            let covering = self.checkpoints_of(segment)?.into_iter().filter(|found| found.checkpoint.size > index);
-            let best = covering.max_by_key(|found| (found.note.signatures.len(), found.checkpoint.size));
-            if best.is_some() {
-                return Ok(best);
-            }
-        }
-        Ok(None)
-    }
-
-    /// The verifier keys that the current log's `start` entries name, oldest first, each once. They are what the log
-    /// says of itself: whoever distrusts it compares them with what was handed to them.
-    ///
-    /// # Errors
-    /// Where an entry cannot be read.
-    pub fn keys(&self) -> Result<Vec<VerifierKey>, ReadError> {
-        let mut keys = Vec::new();
-        let mut log = None;
-        for found in self.find(&Query { kind: Some(Kind::Lifecycle), ..Query::default() }) {
-            let found = found?;
-            if log.replace(found.log) != Some(found.log) {
-                keys.clear();
-            }
-            let Ok(Value::Object(entry)) = serde_json::from_slice(&found.entry) else { continue };
-            let named = entry.get("detail").and_then(|detail| detail.get("keys")?.as_array());
-            let named = named.into_iter().flatten().filter_map(|key| key.as_str()?.parse::<VerifierKey>().ok());
-            for key in named {
-                if !keys.contains(&key) {
-                    keys.push(key);
-                }
-            }
-        }
-        Ok(keys)
+    pub fn checkpoint_over(&self, index: u64) -> Result<Option<SignedCheckpoint>, ReadError> {
+        self.best_checkpoint(|found| {
+            (found.checkpoint.size > index).then_some((found.note.signatures.len(), found.checkpoint.size))
+        })
     }
 
     /// That entry `index` is in the log that a checkpoint commits to.
     ///
     /// # Errors
     /// Where the tree's hashes cannot be read.
-    pub fn prove(&self, index: u64, committed: &Committed) -> Result<Proof, ReadError> {
+    pub fn prove(&self, index: u64, committed: &SignedCheckpoint) -> Result<Proof, ReadError> {
         let hashes =
             inclusion_proof(&self.tree(), index, committed.checkpoint.size).map_err(|error| self.lost(error))?;
         Ok(Proof { extra: None, index, hashes, checkpoint: committed.note.clone() })
@@ -115,11 +73,11 @@ impl Reader {
         TreeReader::new(Arc::clone(&self.storage))
     }
 
-    pub(super) fn checkpoints_of(&self, segment: &Segment) -> Result<Vec<Committed>, ReadError> {
+    pub(super) fn checkpoints_of(&self, segment: &Segment) -> Result<Vec<SignedCheckpoint>, ReadError> {
         self.scan_checkpoints(segment).map_err(|error| self.error(&segment.name, error))
     }
 
-    fn scan_checkpoints(&self, segment: &Segment) -> io::Result<Vec<Committed>> {
+    fn scan_checkpoints(&self, segment: &Segment) -> io::Result<Vec<SignedCheckpoint>> {
         let mut scanner = Scanner::new(self.storage.open(&segment.name)?);
         let mut found = Vec::new();
         while let Step::Frame { kind, index, payload, .. } = scanner.step()? {
@@ -128,7 +86,7 @@ impl Reader {
                 break;
             }
             if kind == FrameKind::Checkpoint
-                && let Some(committed) = committed(scanner.payload(payload))
+                && let Ok(committed) = SignedCheckpoint::from_bytes(scanner.payload(payload))
             {
                 found.push(committed);
             }
@@ -137,12 +95,9 @@ impl Reader {
     }
 
     fn lost(&self, error: io::Error) -> ReadError {
-        self.error("tree-*.hash (remove them and start touchmark: it makes them again)", error)
+        // Those of a log that was set aside nobody makes again.
+        let old = self.path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("old-"));
+        let mend = if old { "" } else { " (remove them and start touchmark: it makes them again)" };
+        self.error(&format!("tree-*.hash{mend}"), error)
     }
-}
-
-fn committed(note: &[u8]) -> Option<Committed> {
-    let note: Note = std::str::from_utf8(note).ok()?.parse().ok()?;
-    let checkpoint = Checkpoint::parse(&note.text).ok()?;
-    Some(Committed { checkpoint, note })
 }

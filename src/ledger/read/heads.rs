@@ -1,9 +1,8 @@
 //! Which log this is, and its checkpoints by size: read backwards, since who asks mostly asks for what is new.
 
-use super::evidence::Committed;
 use super::{ReadError, Reader, invalid};
 use crate::ledger::segment::Header;
-use crate::tlog::Note;
+use crate::tlog::{Note, SignedCheckpoint};
 
 /// A checkpoint that was looked for by its size.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,12 +34,21 @@ impl Reader {
     ///
     /// # Errors
     /// Where a segment cannot be read.
-    pub fn newest_checkpoint(&self) -> Result<Option<Committed>, ReadError> {
+    pub fn newest_checkpoint(&self) -> Result<Option<SignedCheckpoint>, ReadError> {
+        self.best_checkpoint(|found| Some((found.checkpoint.size, found.note.signatures.len())))
+    }
+
+    /// The best checkpoint, by what `rank` gives, of the newest segment that has any that counts.
+    pub(super) fn best_checkpoint<R: Ord>(
+        &self,
+        rank: impl Fn(&SignedCheckpoint) -> Option<R>,
+    ) -> Result<Option<SignedCheckpoint>, ReadError> {
         for segment in self.segments()?.iter().rev().filter(|segment| !segment.old) {
-            let found = self.checkpoints_of(segment)?;
-            let newest = found.into_iter().max_by_key(|found| (found.checkpoint.size, found.note.signatures.len()));
-            if newest.is_some() {
-                return Ok(newest);
+            let ranked = self.checkpoints_of(segment)?.into_iter().filter_map(|found| Some((rank(&found)?, found)));
+            // The last of several that rank alike.
+            let best = ranked.max_by(|(one, _), (other, _)| one.cmp(other));
+            if let Some((_, best)) = best {
+                return Ok(Some(best));
             }
         }
         Ok(None)
@@ -53,7 +61,7 @@ impl Reader {
     pub fn checkpoint_of(&self, size: u64) -> Result<BySize, ReadError> {
         let (mut exact, mut below, mut above): (Option<Note>, Option<u64>, Option<u64>) = (None, None, None);
         for segment in self.segments()?.iter().rev().filter(|segment| !segment.old) {
-            for Committed { checkpoint, note } in self.checkpoints_of(segment)? {
+            for SignedCheckpoint { checkpoint, note } in self.checkpoints_of(segment)? {
                 match checkpoint.size.cmp(&size) {
                     std::cmp::Ordering::Less => below = below.max(Some(checkpoint.size)),
                     std::cmp::Ordering::Greater => {

@@ -8,6 +8,7 @@
 mod evidence;
 mod follow;
 mod heads;
+mod keys;
 mod leaf;
 mod query;
 mod tiles;
@@ -17,7 +18,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use evidence::Committed;
 pub use follow::Follow;
 pub use heads::BySize;
 use memchr::memmem::Finder;
@@ -26,7 +26,7 @@ pub(crate) use tiles::Starts;
 
 use crate::ledger::frame::{FRAME_BYTES_MAX, FrameKind};
 use crate::ledger::index::Index;
-use crate::ledger::segment::{Disk, File, Header, Scanner, Step, Storage, parse_name};
+use crate::ledger::segment::{Aside, Disk, File, Header, Scanner, Step, Storage, parse_name};
 
 /// Bytes read for one entry that an index points to; a larger one takes a second read.
 const ENTRY_READ_BYTES: usize = 2048;
@@ -86,6 +86,30 @@ impl Reader {
             ready: VecDeque::new(),
             failed,
         }
+    }
+
+    /// Every match of the current log.
+    pub(crate) fn find_here(&self, query: &Query) -> Find {
+        let mut find = self.find(query);
+        find.segments.retain(|segment| !segment.old);
+        find
+    }
+
+    /// The logs that were set aside, oldest first, each as if it were the current one, with what its files begin with.
+    pub(crate) fn set_aside(&self) -> Result<Vec<(String, Self)>, ReadError> {
+        let mut prefixes: Vec<String> = Vec::new();
+        for segment in self.segments()?.iter().filter(|segment| segment.old) {
+            let prefix = segment.name.split_once("seg-").map_or("", |(prefix, _)| prefix);
+            if prefixes.last().is_none_or(|last| last != prefix) {
+                prefixes.push(prefix.to_owned());
+            }
+        }
+        let reader = |prefix: String| {
+            let aside = Aside::new(Arc::clone(&self.storage), prefix.clone());
+            let path = self.path.join(&prefix);
+            (prefix, Self::over(Arc::new(aside), path))
+        };
+        Ok(prefixes.into_iter().map(reader).collect())
     }
 
     /// The entry with this index of the current log.

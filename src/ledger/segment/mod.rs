@@ -5,6 +5,7 @@
 //! a whole header. [`Storage`] is what the rest of the ledger may ask of a file system; tests put one behind it
 //! that loses power.
 
+mod aside;
 mod disk;
 mod scan;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod storage;
 
 use std::io;
 
+pub(crate) use aside::Aside;
 pub(crate) use disk::{Disk, Lock, LockError};
 pub(crate) use scan::{Scanner, Step, later_marks};
 pub(crate) use storage::{File, Storage, read_exact_at};

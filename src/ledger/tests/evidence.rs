@@ -7,6 +7,7 @@ use super::tamper::{ids_of, live};
 use super::*;
 use crate::exchange::Recorder as _;
 use crate::ledger::frame::{FrameKind, HEADER_BYTES, Parsed, parse, put_entry};
+use crate::ledger::proof::Unproven;
 use crate::ledger::segment::DATA_START;
 use crate::ledger::verify::Ending;
 use crate::tlog::{Receipt, Scheme, leaf_hash, verify_consistency};
@@ -227,4 +228,50 @@ fn a_log_set_aside_is_reported_and_missed_where_it_is_gone() {
         sim.rename(name, &name.replacen("old-0000", "old-0001", 1)).unwrap();
     }
     assert!(problems(&sim)[0].contains("not the one that its successor follows"), "{:?}", problems(&sim));
+}
+
+#[test]
+fn what_a_log_set_aside_committed_to_is_proved_from_its_own_tree() {
+    let sim = Sim::new(9);
+    let roomy = Config { segment_size: Size(1 << 20), ..config(Durability::Write) };
+    live(&sim, &roomy, ids_of(1, 10));
+    let (key, _) = live(&sim, &roomy, ids_of(2, 10));
+    let whole = sim.after_kill();
+    // Damage in the last segment; what it held goes with it, and with it the checkpoint over everything.
+    let last = names(&sim).pop().unwrap();
+    sim.flip(&last, 700);
+    sim.remove_all(".idx");
+    let prove = |sim: &Sim, id: u128| sim_reader(sim).prove_prediction(Uuid::from_u128(id));
+    live(&sim, &roomy, ids_of(3, 10));
+    let (old, new) = (ids_of(1, 10).start, ids_of(3, 10).start);
+    let trust = |key: &crate::tlog::VerifierKey| crate::ledger::proof::Trust { keys: vec![key.clone()], witnesses: 0 };
+    let bundle = prove(&sim, old + 3).unwrap();
+    trust(&key).bundle(&bundle).unwrap();
+    assert_eq!(bundle.keys, [key.to_string()], "that log's keys, not the present one's");
+    trust(&sim_reader(&sim).keys().unwrap()[0]).bundle(&prove(&sim, new + 3).unwrap()).unwrap();
+    assert!(trust(&key).bundle(&prove(&sim, new + 3).unwrap()).is_err(), "another log's");
+    // Nobody knows whether what cannot be read held it.
+    assert!(matches!(prove(&sim, 7), Err(Unproven::Read(_))));
+    assert!(matches!(prove(&sim, ids_of(2, 10).start + 8), Err(Unproven::Read(_))));
+    let why = |sim: &Sim, nth: u128| match prove(sim, old + nth) {
+        Err(error @ Unproven::SetAside { .. }) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    // Its hashes are gone.
+    let bare = sim.after_kill();
+    bare.remove(&bare.names_with("tree-0.hash").remove(0)).unwrap();
+    assert!(why(&bare, 3).contains("tree-*.hash: "), "{}", why(&bare, 3));
+    let wrong = sim.after_kill();
+    wrong.flip(&wrong.names_with("tree-0.hash").remove(0), 32 * 2);
+    assert!(why(&wrong, 3).contains("and are not made again"), "{}", why(&wrong, 3));
+    // Nothing was ever signed over it.
+    let mut forger = super::forger::Forger::take(&whole);
+    for (_, items) in &mut forger.segments {
+        items.retain(|item| !matches!(item, super::forger::Item::Checkpoint(_)));
+    }
+    forger.put(&whole, None);
+    let first = names(&whole).remove(0);
+    whole.flip(&first, 5000);
+    live(&whole, &roomy, ids_of(3, 10));
+    assert!(why(&whole, 7).contains("no checkpoint of that log covers entry"), "{}", why(&whole, 7));
 }

@@ -7,7 +7,7 @@ use crate::ledger::frame::{FrameKind, Mark, Parsed, parse, put_checkpoint, put_e
 use crate::ledger::segment::sim::Sim;
 use crate::ledger::segment::{DATA_START, Head, Header, Storage as _, segment_name};
 use crate::ledger::signing::Notary;
-use crate::tlog::{Checkpoint, Hash, Note, Range, leaf_hash};
+use crate::tlog::{Hash, Range, SignedCheckpoint, leaf_hash};
 
 /// A frame's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,14 +79,20 @@ impl Forger {
 
     /// Puts it together again. Roots outside of checkpoints are left out, or are the new ones. With a notary every
     /// checkpoint is signed anew, over what is there now.
-    pub(super) fn put(mut self, sim: &Sim, notary: Option<&Notary>) {
+    pub(super) fn put(self, sim: &Sim, notary: Option<&Notary>) {
+        self.put_by(sim, &|_| notary);
+    }
+
+    /// The same, with the notary that signs for so many entries.
+    pub(super) fn put_by<'a>(mut self, sim: &Sim, notary: &dyn Fn(u64) -> Option<&'a Notary>) {
+        let anew = notary(0).is_some();
         for name in names(sim) {
             sim.remove(&name).unwrap();
         }
         let heads = heads(self.entries().into_iter().map(|entry| &*entry));
         let mut index = 0;
         for (header, items) in &self.segments {
-            let tree = header.tree.filter(|_| notary.is_some()).map(|head| at(&heads, head.size.min(index)));
+            let tree = header.tree.filter(|_| anew).map(|head| at(&heads, head.size.min(index)));
             let header = Header { first: index, tree, replaces: header.replaces.map(|_| index), ..*header };
             let mut bytes = header.encode().to_vec();
             for item in items {
@@ -96,11 +102,11 @@ impl Forger {
                         index += 1;
                     }
                     Item::Checkpoint(note) => {
-                        let note = notary.map_or_else(|| note.clone(), |notary| signed(notary, note, &heads, index));
+                        let note = signed(notary, note, &heads, index);
                         put_checkpoint(&mut bytes, index, &note);
                     }
                     Item::Mark(kind, mark) => {
-                        let root = mark.root.filter(|_| notary.is_some()).map(|_| at(&heads, index).root);
+                        let root = mark.root.filter(|_| anew).map(|_| at(&heads, index).root);
                         put_mark(&mut bytes, *kind, Mark { size: index, synced: mark.synced.min(index), root });
                     }
                 }
@@ -114,10 +120,11 @@ impl Forger {
 }
 
 /// A checkpoint signed anew, over as many entries.
-fn signed(notary: &Notary, note: &[u8], heads: &[Hash], index: u64) -> Vec<u8> {
-    let note: Note = std::str::from_utf8(note).unwrap().parse().unwrap();
-    let size = Checkpoint::parse(&note.text).unwrap().size.min(index);
-    notary.checkpoint(at(heads, size), 0).unwrap().to_string().into_bytes()
+fn signed<'a>(notary: &dyn Fn(u64) -> Option<&'a Notary>, note: &[u8], heads: &[Hash], index: u64) -> Vec<u8> {
+    let Ok(SignedCheckpoint { checkpoint, .. }) = SignedCheckpoint::from_bytes(note) else { return note.to_vec() };
+    let size = checkpoint.size.min(index);
+    let anew = notary(size).map(|notary| notary.checkpoint(at(heads, size), 0).unwrap());
+    anew.map_or_else(|| note.to_vec(), |note| note.to_string().into_bytes())
 }
 
 fn at(heads: &[Hash], size: u64) -> Head {

@@ -249,6 +249,7 @@ fn a_killed_process_leaves_real_files_that_recover() {
         // What the kernel has now is what it would have after a kill.
         let copy = Dir::new();
         std::fs::create_dir(copy.0.join("ledger")).unwrap();
+        std::fs::copy(dir.0.join("signing-key.pem"), copy.0.join("signing-key.pem")).unwrap();
         for entry in std::fs::read_dir(dir.0.join("ledger")).unwrap() {
             let entry = entry.unwrap();
             // Indices and spare files may come and go meanwhile.

@@ -9,6 +9,7 @@ mod forger;
 mod golden;
 mod life;
 mod proof;
+mod rotation;
 mod tamper;
 
 use std::path::{Path, PathBuf};

@@ -72,12 +72,6 @@ impl crate::tlog::Hashes for Log {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    let mut out = Vec::new();
-    crate::ledger::json::hex(&mut out, bytes);
-    String::from_utf8(out).unwrap()
-}
-
 /// The document's.
 fn digest() -> Hash {
     let value: serde_json::Value = serde_json::from_str(DOCUMENT).unwrap();

@@ -7,15 +7,15 @@ use crate::exchange::Recorder as _;
 use crate::ledger::frame::FrameKind;
 use crate::ledger::segment::{Header, segment_name};
 use crate::ledger::signing::Notary;
-use crate::ledger::verify::{Ending, Seen};
-use crate::tlog::{Checkpoint, Note, Scheme, Signer, VerifierKey};
+use crate::ledger::verify::Ending;
+use crate::tlog::{Checkpoint, Note, Scheme, SignedCheckpoint, Signer, VerifierKey};
 
 /// A ledger after an orderly stop, and what an auditor may have.
 struct Victim {
     sim: Sim,
     origin: String,
     key: VerifierKey,
-    checkpoint: Seen,
+    checkpoint: SignedCheckpoint,
     size: u64,
 }
 

@@ -5,6 +5,7 @@
 //! can come of a power loss. Either way the files can be removed; the next start makes them again. What they know of
 //! entries that are no more is a finding too: whoever cut the log off forgot them.
 
+use std::collections::BTreeSet;
 use std::hash::RandomState;
 
 use super::part::Part;
@@ -14,7 +15,7 @@ use crate::ledger::index::{Index, Summary, entry_sum};
 use crate::ledger::parse::Entry;
 use crate::ledger::segment::{Storage, index_name, read_exact_at};
 use crate::ledger::tree::tree_name;
-use crate::tlog::Hash;
+use crate::tlog::{Hash, Node, TILE_HEIGHT};
 
 /// Bytes of a hash.
 const HASH_BYTES: u64 = 32;
@@ -88,30 +89,44 @@ pub(super) fn compare(storage: &dyn Storage, index: Option<&Index>, part: &mut P
         None if storage.open(&name).is_ok() => part.remarks.push(damaged()),
         None => {}
     }
-    if let Some(file) = wrong_hashes(storage, part) {
-        part.remarks.push(format!(
-            "{file} does not fit the entries of {}: proofs would fail; remove tree-*.hash while nothing runs, the next start makes them again",
-            part.job.name
-        ));
-    }
-}
-
-/// The file of the tree's hashes that does not hold what the segment leads to, as far as it holds anything.
-fn wrong_hashes(storage: &dyn Storage, part: &Part) -> Option<String> {
     let (first, leaves) = part.leaves.hashes();
-    let mut at = first;
-    for chunk in leaves.chunks(CHUNK) {
-        if differs(storage, &tree_name(0), at, chunk) {
-            return Some(tree_name(0));
-        }
-        at += chunk.len() as u64;
+    let chunks = leaves.chunks(CHUNK).zip((first..).step_by(CHUNK));
+    if chunks.into_iter().any(|(chunk, at)| differs(storage, 0, at, chunk)) {
+        part.remarks.push(misfit(&tree_name(0), &format!("the entries of {}", part.job.name)));
     }
-    let wrong = |(place, hash): &(u64, Hash)| differs(storage, &tree_name(1), *place, std::slice::from_ref(hash));
-    part.leaves.tiles().iter().any(wrong).then(|| tree_name(1))
 }
 
-fn differs(storage: &dyn Storage, name: &str, at: u64, hashes: &[Hash]) -> bool {
-    let Ok(file) = storage.open(name) else { return false };
+/// Compares the tree's hashes above the leaves: those that join segments are known once these are in order.
+#[derive(Debug, Default)]
+pub(super) struct Upper {
+    /// Levels of which it was said that they do not fit.
+    told: BTreeSet<u32>,
+}
+
+impl Upper {
+    /// What there is to say of these nodes.
+    pub(super) fn compare(&mut self, storage: &dyn Storage, nodes: &[Node]) -> Vec<String> {
+        let mut remarks = Vec::new();
+        for Node { level, index, hash } in nodes {
+            let level = level / TILE_HEIGHT;
+            if !self.told.contains(&level) && differs(storage, level, *index, std::slice::from_ref(hash)) {
+                self.told.insert(level);
+                let below = format!("the entries from {} on", index << (level * TILE_HEIGHT));
+                remarks.push(misfit(&tree_name(level), &below));
+            }
+        }
+        remarks
+    }
+}
+
+fn misfit(file: &str, what: &str) -> String {
+    format!(
+        "{file} does not fit {what}: proofs would fail; remove tree-*.hash while nothing runs, the next start makes them again"
+    )
+}
+
+fn differs(storage: &dyn Storage, level: u32, at: u64, hashes: &[Hash]) -> bool {
+    let Ok(file) = storage.open(&tree_name(level)) else { return false };
     let held = file.len().unwrap_or(0) / HASH_BYTES;
     let count = usize::try_from(held.saturating_sub(at)).unwrap_or(0).min(hashes.len());
     let mut bytes = vec![0; count * 32];
@@ -133,5 +148,57 @@ pub(super) fn hints(report: &mut Report, (hashed, orphans): (u64, &[String])) {
     if hashed > entries && report.unreadable.is_empty() {
         let problem = format!("the tree was made of {hashed} entries, and the log has {entries}");
         report.findings.push(Finding { file: Some(tree_name(0)), ..Finding::general(problem) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::judge::Judge;
+    use super::super::keys::Keys;
+    use super::super::part::Job;
+    use super::*;
+    use crate::ledger::segment::sim::Sim;
+    use crate::ledger::tree::Tree;
+    use crate::tlog::leaf_hash;
+
+    /// What is said of the levels above the leaves, of segments that end in the middle of tiles.
+    fn said(sim: &Sim, ends: &[u64]) -> Vec<String> {
+        let keys = Keys::default();
+        let (mut judge, mut upper, mut remarks) = (Judge::new(&keys), Upper::default(), Vec::new());
+        let mut first = 0;
+        for end in ends.iter().copied() {
+            let job = Job { name: String::new(), first, limit: None, replaced: false, log: None, old: false };
+            let mut part = Part::new(job);
+            (first..end).for_each(|index| part.leaves.push(leaf_hash(&index.to_be_bytes())));
+            part.end = end;
+            judge.join(part);
+            remarks.extend(upper.compare(sim, &judge.take_nodes()));
+            first = end;
+        }
+        remarks
+    }
+
+    #[test]
+    fn every_hash_of_every_level_is_compared_whatever_segment_it_ends_in() {
+        let sim = Sim::new(3);
+        let storage: Arc<dyn Storage> = Arc::new(sim.clone());
+        let mut tree = Tree::open(&storage, &[]).unwrap();
+        let ends = [100, 300, 556, 65_000, 65_100, 66_000];
+        (0..66_000_u64).for_each(|index| tree.push(leaf_hash(&index.to_be_bytes())).unwrap());
+        tree.flush().unwrap();
+        assert!(said(&sim, &ends).is_empty());
+        // A tile of one segment, one that joins two, the last; and the one of 65,536 entries that joins all.
+        for (level, place) in [(1, 5), (1, 0), (1, 1), (1, 256), (2, 0)] {
+            sim.flip(&tree_name(level), place * 32 + 7);
+            let told = said(&sim, &ends);
+            sim.flip(&tree_name(level), place * 32 + 7);
+            let from = format!("the entries from {} on", place << (level * TILE_HEIGHT));
+            assert!(told.len() == 1 && told[0].starts_with(&tree_name(level)) && told[0].contains(&from), "{told:?}");
+        }
+        // What is not there yet is not wrong.
+        sim.remove(&tree_name(2)).unwrap();
+        assert!(said(&sim, &ends).is_empty());
     }
 }

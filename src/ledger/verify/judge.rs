@@ -8,12 +8,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use uuid::Uuid;
 
-use super::keys::Keys;
-use super::leaves::Leaves;
+use super::chain::Chain;
+use super::clock::Clock;
+use super::keys::{Keys, signs_for};
+use super::leaves::{Leaves, is_kept};
 use super::part::{Job, Part, Stated};
-use super::report::{Anchor, Cosigner, Ending, Finding, Findings, LogReport};
-use super::tally::{Tally, Times, went_back};
-use crate::tlog::{Hash, Range, base64};
+use super::report::{Anchor, Cosigner, Ending, Finding, Findings, LogReport, Rotation};
+use super::tally::{Tally, Times, micros, went_back};
+use crate::ledger::json::hex_text;
+use crate::tlog::{Hash, Node, Range, VerifierKey, base64};
 
 /// Roots that are kept for checkpoints that come again, with more signatures.
 const RECENT_MAX: usize = 4096;
@@ -33,7 +36,11 @@ struct Joined {
 #[derive(Debug)]
 pub(super) struct Judge<'a> {
     keys: &'a Keys,
+    chain: Chain,
+    clock: Clock,
     range: Range,
+    /// Nodes that the tree's files should hold, not yet compared.
+    nodes: Vec<Node>,
     /// The first entry that is missing: there are no roots beyond it.
     broken: bool,
     joined: Vec<Joined>,
@@ -66,7 +73,10 @@ impl<'a> Judge<'a> {
     pub(super) fn new(keys: &'a Keys) -> Self {
         Self {
             keys,
+            chain: Chain::default(),
+            clock: Clock::default(),
             range: Range::new(0),
+            nodes: Vec::new(),
             broken: false,
             joined: Vec::new(),
             before: None,
@@ -104,17 +114,33 @@ impl<'a> Judge<'a> {
         self.report.bytes += part.bytes;
         self.end = self.end.max(part.end);
         self.seal = part.seal;
+        let latest = part.tally.times.as_ref().and_then(|times| micros(&times.latest).ok());
+        self.clock.join(std::mem::take(&mut part.clock), part.end, latest);
         self.tally(&mut part);
         self.findings.extend(std::mem::take(&mut part.findings));
         self.report.remarks.append(&mut part.remarks);
         let base = self.range.clone();
-        let fits = !self.broken && self.range.join(part.leaves.range());
+        let Self { range, nodes, broken, .. } = &mut *self;
+        let fits = !*broken && range.join(part.leaves.range(), |node| nodes.extend(Some(*node).filter(is_kept)));
+        if fits && !part.job.old {
+            nodes.extend(part.leaves.take_nodes());
+        }
         self.heads(std::mem::take(&mut part.stated), fits.then_some((&base, &part.leaves)));
         self.broken |= !fits || !part.whole;
         if fits {
             self.joined.push(Joined { job: part.job, base: base.clone() });
             self.before = Some((base, part.leaves));
         }
+    }
+
+    /// Takes the nodes above the leaves that the tree has had since the last time.
+    pub(super) fn take_nodes(&mut self) -> Vec<Node> {
+        std::mem::take(&mut self.nodes)
+    }
+
+    /// Says what is no damage and should be known.
+    pub(super) fn remark(&mut self, remarks: Vec<String>) {
+        self.report.remarks.extend(remarks);
     }
 
     /// A segment that could not be read at all. That is no finding; what it held is not known.
@@ -169,9 +195,19 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The verdict on this log.
-    pub(super) fn end(mut self) -> LogReport {
+    /// The verdict on this log, and its keys; none where none of those given is among them.
+    pub(super) fn end(mut self) -> (LogReport, Chain) {
         let mut report = std::mem::take(&mut self.report);
+        if let Some(problem) = self.not_anchored(&report) {
+            self.findings.add(Finding::general(problem));
+            (report.checkpoints, self.anchor, self.chain) = (0, None, Chain::default());
+        }
+        let rotation = |(entry, old, new): (u64, &VerifierKey, &VerifierKey)| Rotation {
+            entry,
+            old: old.to_string(),
+            new: new.to_string(),
+        };
+        report.rotations = self.chain.changes().map(rotation).collect();
         report.entries = self.end;
         report.ending = if self.seal == Some(true) { Ending::Stopped } else { Ending::Open };
         report.checkpoint = self.anchor.map(|(size, root)| Anchor { size, root: base64(&root) });
@@ -188,11 +224,28 @@ impl<'a> Judge<'a> {
                 report.remarks.push(remark);
             }
         }
+        report.remarks.extend(self.clock.remarks(&self.keys.given));
         self.ending(&report);
         report.cosigners = self.cosigned.into_iter().flatten().collect();
         report.findings = self.findings.kept;
         report.more_findings = self.findings.more;
-        report
+        (report, self.chain)
+    }
+
+    /// The log's own keys hold its checkpoints together; where the auditor brought one, it must be among them.
+    fn not_anchored(&self, report: &LogReport) -> Option<String> {
+        let origin = report.origin.as_deref();
+        if self.keys.log_vouches_for_itself(origin) || report.checkpoints == 0 {
+            return None;
+        }
+        let origin = origin?;
+        let signed = |place: usize| self.cosigned.get(place).is_some_and(Option::is_some);
+        let of_log = |key: &VerifierKey| signs_for(key, origin);
+        let known = |(place, key): (usize, &VerifierKey)| {
+            of_log(key) && (signed(place) || self.chain.keys().any(|own| own == key))
+        };
+        let known = self.keys.given.iter().enumerate().any(known);
+        (!known).then(|| format!("{}: the log's own keys are others", self.keys.untrusted(origin)))
     }
 
     fn ending(&mut self, report: &LogReport) {
@@ -228,6 +281,11 @@ impl<'a> Judge<'a> {
 
     fn tally(&mut self, part: &mut Part) {
         let tally: Tally = std::mem::take(&mut part.tally);
+        for (index, offset, said) in tally.keys {
+            if let Err(problem) = self.chain.take(index, said) {
+                part.found(offset, Some(index), problem);
+            }
+        }
         for (kind, count) in tally.kinds {
             *self.report.kinds.entry(kind).or_default() += count;
         }
@@ -241,7 +299,7 @@ impl<'a> Judge<'a> {
         for (digest, index) in tally.missing {
             if !self.documents.contains(&digest) {
                 let problem =
-                    format!("no lineage document {} stands before the entry that names it", super::hex(&digest));
+                    format!("no lineage document {} stands before the entry that names it", hex_text(&digest));
                 let file = Some(part.job.name.clone());
                 self.findings.add(Finding { file, byte: None, entry: Some(index), problem });
             }
@@ -288,7 +346,8 @@ impl<'a> Judge<'a> {
         let before = self.before.take();
         let mut older = before.as_ref().map(|(base, leaves)| leaves.roots(base));
         let mut newer = here.map(|(base, leaves)| leaves.roots(base));
-        for stated in stated {
+        for mut stated in stated {
+            self.signers(&mut stated);
             let size = stated.size;
             let root = newer.as_mut().and_then(|roots| roots.root(size));
             let root = root.or_else(|| older.as_mut().and_then(|roots| roots.root(size)));
@@ -299,6 +358,17 @@ impl<'a> Judge<'a> {
             }
         }
         self.before = before;
+    }
+
+    /// Whether a key that may signed it: each that could is known by now.
+    fn signers(&mut self, stated: &mut Stated) {
+        let Some(signed) = &mut stated.signed else { return };
+        signed.problem = self.chain.problem(self.keys, signed);
+        if let Some(problem) = &signed.problem {
+            let problem = format!("the checkpoint of {} entries does not hold: {problem}", stated.size);
+            let (file, byte) = (Some(stated.file.clone()), Some(stated.byte));
+            self.findings.add(Finding { file, byte, entry: None, problem });
+        }
     }
 
     fn compare(&mut self, stated: Stated, root: Option<Hash>) {
@@ -350,6 +420,9 @@ impl<'a> Judge<'a> {
             checkpoints: 0,
         });
         cosigner.checkpoints += 1;
+        if let Some(time) = time {
+            self.clock.cosigned(place, size, time);
+        }
         if let Some(time) = time
             && cosigner.first.is_none_or(|(first, _)| size < first)
         {

@@ -4,7 +4,7 @@
 //! middle of one, perhaps of the one before it. So a segment's leaf hashes are kept until its successor has been judged,
 //! with the range over them at each step: a root costs less than two steps of node hashes. Pure.
 
-use crate::tlog::{Hash, Range, TILE_HEIGHT};
+use crate::tlog::{Hash, Node, Range, TILE_HEIGHT};
 
 /// Leaves between two ranges that are kept.
 const STEP: usize = 256;
@@ -17,25 +17,21 @@ pub(super) struct Leaves {
     range: Range,
     /// The range after each step of leaves, the empty one first.
     steps: Vec<Range>,
-    /// The tiles of the level above that lie within, by their place.
-    tiles: Vec<(u64, Hash)>,
+    /// Nodes at the levels of tiles, the leaves' own apart, that lie within.
+    nodes: Vec<Node>,
 }
 
 impl Leaves {
     pub(super) fn new(first: u64) -> Self {
-        Self { first, hashes: Vec::new(), range: Range::new(first), steps: Vec::new(), tiles: Vec::new() }
+        Self { first, hashes: Vec::new(), range: Range::new(first), steps: Vec::new(), nodes: Vec::new() }
     }
 
     pub(super) fn push(&mut self, leaf: Hash) {
         if self.hashes.len().is_multiple_of(STEP) {
             self.steps.push(self.range.clone());
         }
-        let Self { range, tiles, .. } = self;
-        range.push(leaf, |node| {
-            if node.level == TILE_HEIGHT {
-                tiles.push((node.index, node.hash));
-            }
-        });
+        let Self { range, nodes, .. } = self;
+        range.push(leaf, |node| nodes.extend(Some(*node).filter(is_kept)));
         self.hashes.push(leaf);
     }
 
@@ -44,9 +40,9 @@ impl Leaves {
         (self.first, &self.hashes)
     }
 
-    /// Roots of 256 leaves that begin at a multiple of 256, by their place.
-    pub(super) fn tiles(&self) -> &[(u64, Hash)] {
-        &self.tiles
+    /// Takes the nodes that the tree's files keep beside the leaves: those within.
+    pub(super) fn take_nodes(&mut self) -> Vec<Node> {
+        std::mem::take(&mut self.nodes)
     }
 
     /// The index after the last leaf.
@@ -63,6 +59,11 @@ impl Leaves {
     pub(super) fn roots<'a>(&'a self, base: &'a Range) -> Roots<'a> {
         Roots { leaves: self, base, at: base.clone() }
     }
+}
+
+/// Whether the tree's files keep a node, beside the leaves.
+pub(super) fn is_kept(node: &Node) -> bool {
+    node.level > 0 && node.level.is_multiple_of(TILE_HEIGHT)
 }
 
 /// Gives roots; quickest where sizes ascend.
@@ -86,7 +87,7 @@ impl Roots<'_> {
         let step = (wanted / STEP).min(leaves.steps.len().saturating_sub(1));
         if here > wanted || here < step * STEP {
             self.at = self.base.clone();
-            self.at.join(leaves.steps.get(step)?);
+            self.at.join(leaves.steps.get(step)?, |_| {});
         }
         let here = usize::try_from(self.at.end() - leaves.first).ok()?;
         for leaf in leaves.hashes.get(here..wanted)? {

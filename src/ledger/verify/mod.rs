@@ -8,6 +8,8 @@
 //! Memory: 32 bytes an entry of the segments in hand, two a thread, and what is open across them (`begin` entries,
 //! digests of documents). A log that is being written is read up to its last commit, without a lock.
 
+mod chain;
+mod clock;
 mod derived;
 mod judge;
 mod keys;
@@ -20,18 +22,18 @@ mod walk;
 
 use std::io;
 use std::num::NonZero;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub use report::{Anchor, Cosigner, Ending, Finding, Follows, LogReport, OldLog, Report, Since};
+pub use report::{Anchor, Cosigner, Ending, Finding, Follows, LogReport, OldLog, Report, Rotation, Since};
 
-use crate::ledger::json;
+use crate::ledger::json::hex_text;
 use crate::ledger::read::{ReadError, Reader};
 use crate::ledger::segment::Storage;
-use crate::tlog::{Checkpoint, CheckpointError, Note, NoteError, VerifierKey};
+use crate::tlog::{SignedCheckpoint, VerifierKey};
+use chain::Chain;
 use judge::Judge;
 use keys::Keys;
 use part::{Job, Part};
@@ -48,39 +50,11 @@ pub struct Options {
     /// Keys that the auditor was handed: the log's own, witnesses'. Without a log's key, those count that the log names.
     pub keys: Vec<VerifierKey>,
     /// A checkpoint that was seen earlier, and that today's log must extend.
-    pub since: Option<Seen>,
+    pub since: Option<SignedCheckpoint>,
     /// The time now; times beyond it are told.
     pub now: Option<SystemTime>,
     /// Threads, else one a core.
     pub threads: Option<NonZero<usize>>,
-}
-
-/// A checkpoint that was seen earlier.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    note: Note,
-    checkpoint: Checkpoint,
-}
-
-/// Why a text is no checkpoint that could be compared with.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SeenError {
-    /// Not the form of a signed note.
-    #[error(transparent)]
-    Note(#[from] NoteError),
-    /// A note of something else.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-}
-
-impl FromStr for Seen {
-    type Err = SeenError;
-
-    fn from_str(text: &str) -> Result<Self, SeenError> {
-        let note: Note = text.parse()?;
-        let checkpoint = Checkpoint::parse(&note.text)?;
-        Ok(Self { note, checkpoint })
-    }
 }
 
 /// How far a verification is, for whoever watches it.
@@ -130,10 +104,15 @@ fn verify(storage: &dyn Storage, logs: &[Files], options: &Options, progress: &P
     let mut report = Report::default();
     for (files, plan) in logs.iter().zip(plans) {
         let strict = files.old.is_none();
-        let id = plan.log.map(|log| hex(&log));
-        let keys = Keys { given: options.keys.clone(), named: plan.named.clone(), strict };
+        let id = plan.log.map(|log| hex_text(&log));
+        let keys = Keys {
+            given: options.keys.clone(),
+            named: plan.named.clone(),
+            introduced: plan.introduced.clone(),
+            strict,
+        };
         let seen = options.since.as_ref().filter(|seen| is_of(seen, id.as_deref()));
-        let mut log = log(storage, (plan, &keys), (options, seen), progress, &mut report);
+        let (mut log, chain) = log(storage, (plan, &keys), (options, seen), progress, &mut report);
         log.log = id;
         if let Some((number, before)) = &files.old {
             let old = OldLog { number: *number, before: before.clone(), followed: false, report: log };
@@ -142,7 +121,8 @@ fn verify(storage: &dyn Storage, logs: &[Files], options: &Options, progress: &P
         }
         let origin = log.origin.clone();
         report.vouches_for_itself = keys.log_vouches_for_itself(origin.as_deref());
-        report.keys = origin.iter().flat_map(|origin| keys.of_log(origin)).map(ToString::to_string).collect();
+        report.keys = chain.all().map(ToString::to_string).collect();
+        report.remarks.extend(before_the_given(&keys, &chain));
         report.log = log;
         derived::hints(&mut report, (hashed, &files.orphans));
     }
@@ -151,7 +131,7 @@ fn verify(storage: &dyn Storage, logs: &[Files], options: &Options, progress: &P
 }
 
 /// Whether a checkpoint is of the log with this id.
-fn is_of(seen: &Seen, id: Option<&str>) -> bool {
+fn is_of(seen: &SignedCheckpoint, id: Option<&str>) -> bool {
     id.is_some() && seen.checkpoint.origin.rsplit('/').next() == id
 }
 
@@ -159,16 +139,22 @@ fn is_of(seen: &Seen, id: Option<&str>) -> bool {
 fn log(
     storage: &dyn Storage,
     (plan, keys): (Plan, &Keys),
-    (options, seen): (&Options, Option<&Seen>),
+    (options, seen): (&Options, Option<&SignedCheckpoint>),
     progress: &Progress,
     report: &mut Report,
-) -> LogReport {
+) -> (LogReport, Chain) {
     let threads = options.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
     let mut judge = Judge::new(keys);
-    let mut unreadable = Vec::new();
+    let (mut unreadable, mut upper) = (Vec::new(), derived::Upper::default());
     each(storage, &plan.jobs, (keys, progress, threads), |job, part| {
         match part {
-            Ok(part) => judge.join(part),
+            Ok(part) => {
+                judge.join(part);
+                let nodes = judge.take_nodes();
+                if !job.old {
+                    judge.remark(upper.compare(storage, &nodes));
+                }
+            }
             Err(error) => {
                 unreadable.push(format!("{}: {error}", job.name));
                 judge.unread(job);
@@ -182,11 +168,11 @@ fn log(
     settle(storage, &mut judge, keys, true, &mut unreadable);
     report.unreadable.append(&mut unreadable);
     let claimed = judge.claimed();
-    let log = judge.end();
+    let (log, chain) = judge.end();
     if let Some(seen) = seen {
-        compare_seen(report, keys, (seen, claimed), &log);
+        compare_seen(report, (keys, &chain), (seen, claimed), &log);
     }
-    log
+    (log, chain)
 }
 
 /// Every segment, read side by side and given in order. No thread is more than two segments ahead.
@@ -227,12 +213,18 @@ fn settle(storage: &dyn Storage, judge: &mut Judge<'_>, keys: &Keys, now: bool, 
     }
 }
 
-fn compare_seen(report: &mut Report, keys: &Keys, (seen, claimed): (&Seen, Option<bool>), log: &LogReport) {
+fn compare_seen(
+    report: &mut Report,
+    (keys, chain): (&Keys, &Chain),
+    (seen, claimed): (&SignedCheckpoint, Option<bool>),
+    log: &LogReport,
+) {
     let checkpoint = &seen.checkpoint;
     let signed = keys.signatures(&seen.note, checkpoint.clone());
+    let problem = chain.problem(keys, &signed);
     let size = checkpoint.size;
     let mut found = |problem: String| report.findings.push(Finding::general(problem));
-    if let Some(problem) = &signed.problem {
+    if let Some(problem) = &problem {
         found(format!("the checkpoint seen earlier does not hold: {problem}"));
     }
     match claimed {
@@ -249,10 +241,22 @@ fn compare_seen(report: &mut Report, keys: &Keys, (seen, claimed): (&Seen, Optio
     }
     let mut signed_by: Vec<String> =
         signed.by.iter().filter_map(|(place, _)| keys.given.get(*place)).map(ToString::to_string).collect();
-    if signed.problem.is_none() && signed_by.is_empty() {
-        signed_by = keys.of_log(&checkpoint.origin).into_iter().map(ToString::to_string).collect();
+    if problem.is_none() {
+        let named = signed.named.iter().filter_map(|place| keys.named.get(*place)).map(ToString::to_string);
+        let named: Vec<String> = named.filter(|key| !signed_by.contains(key)).collect();
+        signed_by.extend(named);
     }
     report.since = Some(Since { origin: checkpoint.origin.clone(), size, signed_by, extended: claimed == Some(true) });
+}
+
+/// Where the auditor has a later key alone, what that means for the earlier ones.
+fn before_the_given(keys: &Keys, chain: &Chain) -> Option<String> {
+    let first = chain.keys().position(|key| keys.given.contains(key)).filter(|first| *first > 0)?;
+    let (entry, old, new) = chain.changes().nth(first - 1)?;
+    Some(format!(
+        "checkpoints up to entry {entry} are signed by keys that were not given, {old} last; {new}, which was given, \
+         vouches for the entries before it, and for who signed them by the log's word alone"
+    ))
 }
 
 /// What can only be said of all logs together.
@@ -271,8 +275,14 @@ fn conclude(report: &mut Report, options: &Options) {
         // What a witness cosigned may be the copy seen earlier alone; what a log's key signs stands in the log.
         let cosigned =
             report.since.as_ref().is_some_and(|since| since.origin != given.name() && since.signed_by.contains(&key));
+        // Who trusts the key before it trusts it too, and it may not have signed yet.
+        let introduced = report.log.rotations.iter().position(|rotation| rotation.new == key);
+        let introduced = introduced.is_some_and(|at| {
+            let before = report.log.rotations.iter().take(at + 1).map(|rotation| &rotation.old);
+            before.into_iter().any(|old| options.keys.iter().any(|given| given.to_string() == *old))
+        });
         let logs = || std::iter::once(&report.log).chain(report.older.iter().map(|old| &old.report));
-        if !logs().flat_map(|log| &log.cosigners).any(|signer| signer.key == key) && !cosigned {
+        if !logs().flat_map(|log| &log.cosigners).any(|signer| signer.key == key) && !cosigned && !introduced {
             report.findings.push(Finding::general(format!("the given key {key} signed no checkpoint in this ledger")));
         }
     }
@@ -329,10 +339,4 @@ fn chain(report: &mut Report) {
         before = Some(place);
     }
     report.findings.extend(findings.into_iter().map(Finding::general));
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut out = Vec::new();
-    json::hex(&mut out, bytes);
-    String::from_utf8_lossy(&out).into_owned()
 }

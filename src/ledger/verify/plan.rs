@@ -5,6 +5,7 @@ use std::io;
 use super::part::Job;
 use crate::ledger::frame::FrameKind;
 use crate::ledger::parse::Entry;
+use crate::ledger::rotation::Change;
 use crate::ledger::segment::{Header, Scanner, Step, Storage, index_name, parse_name};
 use crate::tlog::VerifierKey;
 
@@ -30,6 +31,8 @@ pub(super) struct Plan {
     pub(super) log: Option<[u8; 16]>,
     /// The keys that its start entries name.
     pub(super) named: Vec<VerifierKey>,
+    /// Those of them that a key entry introduces, and which.
+    pub(super) introduced: Vec<(VerifierKey, u64)>,
     pub(super) bytes: u64,
 }
 
@@ -74,7 +77,7 @@ pub(super) fn plan(storage: &dyn Storage, files: &Files) -> Plan {
         let (limit, replaced) = next.map_or((None, false), |(after, takes_over)| (Some(after), takes_over));
         let mut job = Job { name: name.clone(), first: *first, limit, replaced, log: None, old: files.old.is_some() };
         let mut takes_over = false;
-        if let Ok((header, keys, bytes)) = beginning(storage, name) {
+        if let Ok((header, keys, bytes)) = beginning(storage, name, &mut plan.introduced) {
             plan.bytes += bytes;
             job.log = header.map(|header| header.log);
             takes_over = header.is_some_and(|header| header.replaces == Some(*first));
@@ -97,19 +100,27 @@ pub(super) fn plan(storage: &dyn Storage, files: &Files) -> Plan {
     plan
 }
 
-fn beginning(storage: &dyn Storage, name: &str) -> io::Result<(Option<Header>, Vec<VerifierKey>, u64)> {
+fn beginning(
+    storage: &dyn Storage,
+    name: &str,
+    introduced: &mut Vec<(VerifierKey, u64)>,
+) -> io::Result<(Option<Header>, Vec<VerifierKey>, u64)> {
     let file = storage.open(name)?;
     let (header, bytes) = (Header::read(&*file)?.ok(), file.len()?);
     let mut scanner = Scanner::at(file, crate::ledger::segment::DATA_START, FIRST_READ_BYTES);
-    // A run begins with a segment, and that with its `start`.
-    let keys = match scanner.step()? {
-        Step::Frame { kind: FrameKind::Entry, payload, .. } => named_keys(scanner.payload(payload)),
-        _ => Vec::new(),
-    };
+    let mut keys = Vec::new();
+    // A run begins with a segment, that with its `start`, and where the key is changed that comes next.
+    for _ in 0..2 {
+        let Step::Frame { kind: FrameKind::Entry, index, payload, .. } = scanner.step()? else { break };
+        let entry = scanner.payload(payload);
+        keys.extend(named_keys(entry));
+        let change = Entry::parse(entry).ok().and_then(|entry| Change::of(&entry)?.ok());
+        introduced.extend(change.and_then(|change| Some((change.verify(index).ok()?.1, index))));
+    }
     Ok((header, keys, bytes))
 }
 
-/// The verifier keys that a start entry names.
+/// The verifier keys that a `start` or a `key` entry names.
 fn named_keys(entry: &[u8]) -> Vec<VerifierKey> {
     #[derive(serde::Deserialize)]
     struct Detail {
@@ -117,9 +128,12 @@ fn named_keys(entry: &[u8]) -> Vec<VerifierKey> {
         keys: Vec<String>,
     }
     let Ok(entry) = Entry::parse(entry) else { return Vec::new() };
-    if entry.event.as_deref() != Some("start") {
-        return Vec::new();
-    }
-    let detail = entry.detail.and_then(|detail| serde_json::from_str::<Detail>(detail.get()).ok());
-    detail.into_iter().flat_map(|detail| detail.keys).filter_map(|key| key.parse().ok()).collect()
+    let names = match (Change::of(&entry), entry.event.as_deref(), entry.detail) {
+        (Some(Ok(change)), ..) => vec![change.old, change.new],
+        (None, Some("start"), Some(detail)) => {
+            serde_json::from_str::<Detail>(detail.get()).map_or(Vec::new(), |it| it.keys)
+        }
+        _ => Vec::new(),
+    };
+    names.iter().filter_map(|key| key.parse().ok()).collect()
 }

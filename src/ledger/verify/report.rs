@@ -84,6 +84,17 @@ pub struct Anchor {
     pub root: String,
 }
 
+/// A change of a log's key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rotation {
+    /// The entry that makes it.
+    pub entry: u64,
+    /// The verifier key until there.
+    pub old: String,
+    /// The one from there on.
+    pub new: String,
+}
+
 /// One log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LogReport {
@@ -123,6 +134,8 @@ pub struct LogReport {
     pub open: u64,
     /// Predictions without an entry, by reason, as `gap` entries tell.
     pub gaps: BTreeMap<String, u64>,
+    /// Changes of its key, each signed by the key before.
+    pub rotations: Vec<Rotation>,
     /// The log that this one says that it follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub follows: Option<Follows>,

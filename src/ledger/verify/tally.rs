@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use uuid::Uuid;
 
+use super::chain::Said;
 use super::derived::Shadow;
 use super::report::Follows;
 use crate::ledger::glance::glance;
 use crate::ledger::parse::{Entry, unhex};
+use crate::ledger::rotation::Change;
 use crate::sha256::Sha256;
 
 /// The clock may go back by so many microseconds before it is said: predictions begin up to hours before they are
@@ -36,6 +38,8 @@ pub(super) struct Tally {
     /// `start` entries, and those that followed no orderly stop.
     pub(super) starts: (u64, u64),
     pub(super) follows: Option<Follows>,
+    /// What entries say of the log's keys: index, offset and that.
+    pub(super) keys: Vec<(u64, u64, Said)>,
     /// What the index beside the segment should say.
     pub(super) shadow: Shadow,
     /// The digest that was referred to last: most often the next one too.
@@ -70,7 +74,7 @@ impl Tally {
             "begin" => self.begin(index, &entry),
             "lineage" => self.document(&entry),
             "gap" => self.gap(&entry),
-            "lifecycle" => self.lifecycle(index, &entry),
+            "lifecycle" => self.lifecycle((index, offset), &entry),
             _ => Ok(()),
         }
     }
@@ -151,12 +155,17 @@ impl Tally {
         Ok(())
     }
 
-    fn lifecycle(&mut self, index: u64, entry: &Entry<'_>) -> Result<(), String> {
+    fn lifecycle(&mut self, (index, offset): (u64, u64), entry: &Entry<'_>) -> Result<(), String> {
         #[derive(serde::Deserialize)]
         struct Detail {
             #[serde(default)]
             unclean: bool,
             follows: Option<Follows>,
+            #[serde(default)]
+            keys: Vec<String>,
+        }
+        if let Some(change) = Change::of(entry) {
+            self.keys.push((index, offset, Said::Change(change)));
         }
         if entry.event.as_deref() != Some("start") {
             return Ok(());
@@ -166,6 +175,8 @@ impl Tally {
             entry.detail.map(|detail| serde_json::from_str(detail.get()).map_err(unread)).transpose()?;
         let Some(detail) = detail else { return Ok(()) };
         self.starts = (self.starts.0 + 1, self.starts.1 + u64::from(detail.unclean));
+        let keys = detail.keys.iter().filter_map(|key| key.parse().ok()).collect();
+        self.keys.push((index, offset, Said::Start(keys)));
         if index == 0 {
             self.follows = detail.follows;
         }

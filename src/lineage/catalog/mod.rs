@@ -7,6 +7,7 @@
 
 mod graph;
 mod guard;
+mod opening;
 mod read;
 mod record;
 mod said;
@@ -17,13 +18,14 @@ mod walk;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use graph::{Edge, EventKind, Node, NodeKind, Properties, State, Value, ValueKind};
+pub use opening::Opening;
 pub use read::Changed;
 pub use record::{Batch, EdgeRecord, MemberRecord, NodeRecord, NodeRef, Recorded};
 pub use search::{Filter, Page};

@@ -12,14 +12,14 @@ use super::*;
 const POSTGRES: &str = "TOUCHMARK_TEST_POSTGRES";
 
 /// Catalogs that begin empty, one of each kind, and what removes them.
-struct Stores {
-    runtime: Runtime,
+pub(crate) struct Stores {
+    pub(crate) runtime: Runtime,
     folder: PathBuf,
-    catalogs: Vec<Catalog>,
+    pub(crate) catalogs: Vec<Catalog>,
 }
 
 impl Stores {
-    fn new(causality: Causality) -> Self {
+    pub(crate) fn new(causality: Causality) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let name = format!("touchmark_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -41,7 +41,7 @@ impl Stores {
 
     /// Runs the same against each, one after another; the answers must be the same.
     #[expect(clippy::needless_pass_by_value, reason = "a closure reads better without a sign before it")]
-    fn each<T: PartialEq + std::fmt::Debug>(&self, test: impl AsyncFn(&Catalog) -> T) -> T {
+    pub(crate) fn each<T: PartialEq + std::fmt::Debug>(&self, test: impl AsyncFn(&Catalog) -> T) -> T {
         let mut answers = self.catalogs.iter().map(|catalog| self.runtime.block_on(test(catalog)));
         let first = answers.next().unwrap();
         for other in answers {

@@ -4,13 +4,16 @@
 //! `batch`'s to say. It knows no database.
 
 mod batch;
+mod content;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
 use super::Code;
 use super::catalog::{State, Value, names};
+use crate::sha256::Sha256;
 
 /// Several things at once, to be recorded together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -141,6 +144,21 @@ pub struct EnvironmentFact {
     /// Packages by name, with their versions.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub packages: BTreeMap<String, String>,
+}
+
+impl EnvironmentFact {
+    /// The digest of packages that are pinned one by one: of `NAME==VERSION` and a line feed for each, by name.
+    pub fn digest_of(packages: &BTreeMap<String, String>) -> String {
+        let mut hash = Sha256::new();
+        for (name, version) in packages {
+            hash.update(format!("{name}=={version}\n"));
+        }
+        let hex = hash.finish().iter().fold(String::new(), |mut text, byte| {
+            let _infallible = write!(text, "{byte:02x}");
+            text
+        });
+        format!("sha256:{hex}")
+    }
 }
 
 /// What a run used: `{dataset: …, role: training}` or `{model: …, role: base}`.

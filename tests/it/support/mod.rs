@@ -14,6 +14,7 @@ pub(crate) mod model_server;
 pub(crate) mod tls;
 pub(crate) mod touchmark;
 pub(crate) mod wire;
+pub(crate) mod witness;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,167 @@
+//! The thread of the control plane: it holds the catalog, opened in the background and closed last, asks the source of
+//! the lineage, and tells the catalog what this deployment serves.
+//!
+//! Nothing that a request needs runs here.
+
+use std::io;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::{sleep, timeout};
+
+use super::lineage::Sourced;
+use crate::config::Config;
+use crate::lineage::SourceKind;
+use crate::lineage::catalog::{Batch, Opening};
+
+/// What its connections may still take at the end.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a start waits for the catalog, where stamps come from it.
+const OPEN_PATIENCE: Duration = Duration::from_secs(3);
+/// Between two looks at whether it is open.
+const OPEN_STEP: Duration = Duration::from_millis(10);
+
+/// Told when the lineage is known otherwise than before.
+type Changed = Box<dyn Fn() + Send + Sync>;
+
+/// The catalog and the runtime that it lives on.
+pub(super) struct Control {
+    /// There until the drop, which may happen where a runtime must not be waited for.
+    runtime: Option<Runtime>,
+    catalog: Opening,
+    /// The configuration in force, once there is something to follow.
+    config: Arc<OnceLock<ArcSwap<Config>>>,
+    changed: Arc<OnceLock<Changed>>,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("catalog", &self.catalog).finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    /// Begins to open the catalog.
+    pub(super) fn start(config: &Config) -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
+        let catalog = Opening::default();
+        let (opening, lineage) = (catalog.clone(), config.lineage.catalog.clone());
+        let location = lineage.location(&config.ledger.dir);
+        runtime.spawn(async move {
+            opening.open(&location, lineage.causality).await;
+        });
+        Ok(Self { runtime: Some(runtime), catalog, config: Arc::default(), changed: Arc::default() })
+    }
+
+    /// The catalog, once it is open.
+    pub(super) fn catalog(&self) -> Opening {
+        self.catalog.clone()
+    }
+
+    /// Asks the source before the first prediction, for as long as it may take.
+    pub(super) fn first(&self, sourced: &Sourced, config: &Config) {
+        if config.lineage.source == SourceKind::Static {
+            return;
+        }
+        let (catalog, sourced, config) = (self.catalog.clone(), sourced.clone(), config.clone());
+        // What was last known stands where it takes longer, which is told by the refresh.
+        self.wait(async move {
+            let own = config.lineage.source == SourceKind::Catalog && config.lineage.server.is_none();
+            let open = async {
+                while own && catalog.get().is_err() {
+                    sleep(OPEN_STEP).await;
+                }
+            };
+            let _late = timeout(OPEN_PATIENCE, open).await;
+            sourced.refresh(&config).await;
+        });
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(work);
+        }
+    }
+
+    /// Waits for work of the control plane, which bounds its own time.
+    fn wait(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let (done, over) = sync_channel(1);
+        self.spawn(async move {
+            work.await;
+            let _ = done.send(());
+        });
+        // Closed where the work panicked: that is over too.
+        let _ = over.recv();
+    }
+
+    /// Asks the source again and again, by the configuration in force.
+    pub(super) fn follow(&self, sourced: &Sourced, config: &Config) {
+        let (sourced, in_force, changed) = (sourced.clone(), Arc::clone(&self.config), Arc::clone(&self.changed));
+        let config = in_force.get_or_init(|| ArcSwap::from_pointee(config.clone())).load_full();
+        self.spawn(async move {
+            let mut pending = false;
+            let mut pause = config.lineage.refresh.0;
+            loop {
+                sleep(pause).await;
+                let Some(config) = in_force.get().map(ArcSwap::load_full) else { return };
+                pending |= sourced.refresh(&config).await;
+                if let Some(tell) = changed.get().filter(|_| pending) {
+                    tell();
+                    pending = false;
+                }
+                pause = config.lineage.refresh.0;
+            }
+        });
+    }
+
+    /// Takes over another configuration.
+    pub(super) fn take_over(&self, config: &Config) {
+        if let Some(in_force) = self.config.get() {
+            in_force.store(Arc::new(config.clone()));
+        }
+    }
+
+    /// Whom to tell that the lineage is known otherwise than before.
+    pub(super) fn on_change(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let _once = self.changed.set(Box::new(tell));
+    }
+
+    /// Tells the catalog what this deployment serves, as soon as it is open.
+    pub(super) fn register(&self, batch: Batch) {
+        let catalog = self.catalog.clone();
+        self.spawn(async move {
+            loop {
+                if let Ok(catalog) = catalog.get() {
+                    if let Err(error) = super::register::record(catalog, batch).await {
+                        tracing::warn!(%error, "the deployment could not be registered in the catalog");
+                    }
+                    return;
+                }
+                sleep(OPEN_STEP * 50).await;
+            }
+        });
+    }
+
+    /// Closes the catalog, after what is under way.
+    pub(super) fn stop(self) {
+        if let Ok(catalog) = self.catalog.get().cloned() {
+            self.wait(async move {
+                if timeout(CLOSE_PATIENCE, catalog.close()).await.is_err() {
+                    tracing::warn!("the catalog was still in use: its database takes back what was not finished");
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // In the background: whoever drops this may itself be a task, which must not wait.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

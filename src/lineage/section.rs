@@ -1,0 +1,100 @@
+//! The `lineage` section of the configuration: where stamps come from, and where the catalog lies.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::catalog::{Causality, Location};
+use crate::units::Period;
+
+/// The catalog's file in the data directory.
+pub const CATALOG_FILE: &str = "catalog.db";
+
+/// Who says what stands behind a stamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "LineageSource"))]
+#[serde(rename_all = "snake_case")]
+pub enum SourceKind {
+    /// The configuration: what `backends[].models[]` declare.
+    #[default]
+    Static,
+    /// A file of facts, `lineage.file`.
+    File,
+    /// The catalog: the one here, or that of another Touchmark.
+    Catalog,
+}
+
+/// The `lineage` section.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "LineageConfig"))]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Who says what stands behind a stamp. A model that it does not know keeps what is declared of it.
+    pub source: SourceKind,
+    /// The file of facts, such as `touchmark.lineage.yaml`; read again when it changes.
+    pub file: Option<PathBuf>,
+    /// The admin address of the Touchmark whose catalog is asked; `null`: the one here.
+    pub server: Option<String>,
+    /// The longest that a change in the source goes unseen.
+    pub refresh: Period,
+    /// The catalog here.
+    pub catalog: CatalogConfig,
+}
+
+/// `lineage.catalog`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct CatalogConfig {
+    /// A PostgreSQL database, `postgres://…`; `null`: the file `catalog.db` in the data directory.
+    pub url: Option<String>,
+    /// What to do with an edge that has something used before it was made.
+    pub causality: Causality,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            source: SourceKind::default(),
+            file: None,
+            server: None,
+            refresh: Period::millis(10_000),
+            catalog: CatalogConfig::default(),
+        }
+    }
+}
+
+impl CatalogConfig {
+    /// Where the catalog lies, with the data directory that is in force.
+    pub fn location(&self, dir: &Path) -> Location {
+        self.url.clone().map_or_else(|| Location::File(dir.join(CATALOG_FILE)), Location::Url)
+    }
+}
+
+impl Config {
+    /// Everything that is wrong by meaning, by key.
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        let mut wrong = |key: &str, what: &str| problems.push((key.to_owned(), what.to_owned()));
+        match (self.source, &self.file) {
+            (SourceKind::File, None) => wrong("lineage.file", "is needed by lineage.source: file"),
+            (SourceKind::Static | SourceKind::Catalog, Some(_)) => {
+                wrong("lineage.file", "is read by lineage.source: file alone: set that, or leave the file out");
+            }
+            _ => {}
+        }
+        if let Some(server) = &self.server {
+            if self.source != SourceKind::Catalog {
+                wrong("lineage.server", "is asked by lineage.source: catalog alone: set that, or leave the server out");
+            }
+            if !server.starts_with("http://") && !server.starts_with("https://") {
+                wrong("lineage.server", "must begin with http:// or https://");
+            }
+        }
+        let url = self.catalog.url.as_deref();
+        if url.is_some_and(|url| !url.starts_with("postgres://") && !url.starts_with("postgresql://")) {
+            wrong("lineage.catalog.url", "must begin with postgres://; leave it out for a file in the data directory");
+        }
+        problems
+    }
+}
