@@ -12,6 +12,7 @@ mod document;
 mod facts;
 mod header;
 mod identity;
+pub mod mlflow;
 mod resolve;
 mod section;
 

@@ -1,14 +1,30 @@
-"""An MLflow server with a registry, and what a team does with one: runs, datasets, versions, aliases, stages."""
+"""An MLflow server with a registry, and what a team does with one: runs, datasets, versions, aliases, stages.
 
+    mlflow_registry.py FOLDER
+
+records what the server answers and delivers, for the tests that have no server: before.json, after.json (answers by
+what was asked, before and after the champion moved) and deliveries.json (webhooks as they came).
+"""
+
+import http.server
+import json
 import logging
 import os
+import re
 import sys
+import tempfile
+import threading
+import urllib.error
+import urllib.request
 import warnings
 from pathlib import Path
+from urllib.parse import quote
 
 from servers import PROGRAMS, Process, answers, free_ports
 
-# Days later than 1970 do not matter; that they are the same each time does.
+API = "/api/2.0/mlflow/"
+# What the webhooks of this domain tell of.
+EVENTS = ["model_version_alias.created", "model_version_alias.deleted", "model_version_tag.deleted"]
 COMMIT = "3f2a9c41d8e07b65a1c2d3e4f5061728394a5b6c"
 TRAINER = "registry.example/trainer@sha256:" + "5e" * 32
 SECRET = "whsec-of-a-test"
@@ -114,3 +130,95 @@ def later(mlflow):
     mlflow_client.delete_registered_model_alias("fraud", "challenger")
     mlflow_client.transition_model_version_stage("fraud", "2", "Production", archive_existing_versions=True)
     mlflow_client.delete_model_version_tag("fraud", "1", "tier")
+
+
+class Inbox(http.server.ThreadingHTTPServer):
+    """Takes webhooks, and keeps them as they came."""
+
+    def __init__(self):
+        self.deliveries = []
+        super().__init__(("127.0.0.1", 0), Delivery)
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+    @property
+    def uri(self):
+        return f"http://127.0.0.1:{self.server_port}/api/v1/webhooks/mlflow"
+
+
+class Delivery(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"])).decode()
+        heads = {name.lower(): value for name, value in self.headers.items() if name.lower().startswith("x-mlflow-")}
+        self.server.deliveries.append({"headers": heads, "body": body})
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def tell(mlflow, uri):
+    """Has the server tell an address of what changes."""
+    mlflow.MlflowClient().create_webhook(name="touchmark", url=uri, events=EVENTS, secret=SECRET)
+
+
+def ask(registry, target):
+    try:
+        with urllib.request.urlopen(f"{registry.uri}{API}{target}") as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def answers_of(registry, runs):
+    """All that is asked of this registry by an import, and what has no answer."""
+    where = lambda text: f"model-versions/search?max_results=200&filter={quote(text, safe='')}"
+    models = ["fraud", "clicks", "bought"]
+    targets = ["registered-models/search?max_results=200", "experiments/get?experiment_id=1"]
+    targets += [f"registered-models/get?name={name}" for name in [*models, "nope"]]
+    targets += [where(f"name='{name}'") for name in models]
+    targets += [f"runs/get?run_id={run}" for run in [*runs.values(), "nope"]]
+    targets += [where(f"run_id='{run}'") for run in runs.values()]
+    targets += [f"registered-models/alias?name=fraud&alias={alias}" for alias in ["champion", "challenger", "zzz"]]
+    targets += [f"model-versions/get?name=fraud&version={version}" for version in ["1", "2", "3", "99", "abc"]]
+    targets += [f"model-versions/get?name={name}&version=1" for name in ["clicks", "bought"]]
+    found = {target: ask(registry, target) for target in targets}
+    logged = set(re.findall(r"models:/(m-[0-9a-f]{32})", "".join(body for _, body in found.values())))
+    return {**found, **{f"logged-models/{model}": ask(registry, f"logged-models/{model}") for model in sorted(logged)}}
+
+
+def settled(text):
+    """Ids and times that are the same at each recording."""
+    # In a filter, %27 stands before an id. What is longer, such as the commit, is ours.
+    for number, one in enumerate(dict.fromkeys(re.findall(r"(?:\b|%27|m-)([0-9a-f]{32})(?![0-9a-f])", text))):
+        text = text.replace(one, f"{number + 1:032x}")
+    times = sorted(set(re.findall(r"\b1[0-9]{12}\b", text)))
+    for number, time in enumerate(times):
+        text = text.replace(time, str(1_700_000_000_000 + 1000 * number))
+    return re.sub(r"127\.0\.0\.1:[0-9]+", "mlflow:5000", text)
+
+
+def record(to):
+    with tempfile.TemporaryDirectory(prefix="touchmark-mlflow-") as folder, Inbox() as inbox:
+        with Registry(Path(folder)) as registry:
+            mlflow = client_of(registry)
+            runs = scenario(mlflow)
+            tell(mlflow, inbox.uri)
+            before = answers_of(registry, runs)
+            later(mlflow)
+            after = answers_of(registry, runs)
+            registry.wait_for(lambda: len(inbox.deliveries) >= 3)
+    both = json.loads(settled(json.dumps([before, after])))
+    for name, content in [("before", both[0]), ("after", both[1]), ("deliveries", inbox.deliveries)]:
+        (to / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    record(Path(sys.argv[1]))

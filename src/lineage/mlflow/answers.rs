@@ -42,6 +42,9 @@ pub(super) struct RegisteredModel {
     pub(super) tags: Vec<Pair>,
     #[serde(deserialize_with = "or_default")]
     pub(super) aliases: Vec<Alias>,
+    /// The latest of each stage, in short.
+    #[serde(deserialize_with = "or_default")]
+    pub(super) latest_versions: Vec<ModelVersion>,
 }
 
 /// Which version an alias names.

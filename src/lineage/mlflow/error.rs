@@ -90,6 +90,22 @@ pub enum MlflowError {
 impl MlflowError {
     /// Whether it is about the one thing that was asked for, so that others may still be had.
     pub(super) fn is_of_one(&self) -> bool {
-        matches!(self, Self::Unknown(_) | Self::Forbidden { .. } | Self::TooLarge { .. })
+        match self {
+            Self::Unknown(_) | Self::Forbidden { .. } | Self::TooLarge { .. } => true,
+            Self::Refused { status, .. } => *status == StatusCode::BAD_REQUEST,
+            _ => false,
+        }
+    }
+
+    /// What was asked for, where it is about that.
+    pub(super) fn what(&self) -> &str {
+        match self {
+            Self::Unknown(what) => what,
+            Self::Forbidden { what, .. }
+            | Self::TooLarge { what }
+            | Self::Endless { what }
+            | Self::Refused { what, .. } => what,
+            _ => "MLflow",
+        }
     }
 }

@@ -1,8 +1,7 @@
 //! What an MLflow server knows of its registered models, brought into the catalog and kept current.
 //!
 //! [`Client`] asks, `answers` are what it says, `mapping` turns those into [`super::Facts`] without asking anybody,
-//! [`Importer`] walks the registry and records, [`watch()`] does so again and again, and [`webhook`] says when it is
-//! time. What is found and cannot be placed is said, never guessed: see `mapping` for what becomes what.
+//! [`Importer`] walks the registry and records, and [`webhook`] says when it is time to do so again. What is found and cannot be placed is said, never guessed: see `mapping` for what becomes what.
 //!
 //! Nothing here is on a request's way, and nothing is ever written to MLflow.
 
@@ -16,7 +15,7 @@ mod mapping;
 mod report;
 mod scope;
 mod version;
-mod watch;
+mod walk;
 pub mod webhook;
 
 pub use answers::parse_any;
@@ -25,7 +24,6 @@ pub use error::MlflowError;
 pub use import::{Importer, Settings};
 pub use report::{Found, Report, Stopped, Unplaced};
 pub use scope::Scope;
-pub use watch::{Watched, watch};
 
 /// By which way it came, in the catalog's changes.
 pub const SOURCE: &str = "mlflow";

@@ -38,9 +38,14 @@ impl Versions {
         Self { fixed: fixed.collect(), fresh: BTreeMap::new(), seen: BTreeMap::new() }
     }
 
-    /// What a number of MLflow's is called, where this import has seen it.
-    pub(super) fn seen(&self, number: &str) -> Option<&str> {
-        self.seen.get(number).map(String::as_str)
+    /// What a number of MLflow's is called, where this import or an earlier one has said so.
+    pub(super) fn known(&self, number: &str) -> Option<&str> {
+        self.seen.get(number).or_else(|| self.fixed.get(number)).map(String::as_str)
+    }
+
+    /// MLflow's number of a version that has had another name since an earlier import.
+    pub(super) fn number(&self, name: &str) -> Option<&str> {
+        self.fixed.iter().find(|(_, fixed)| *fixed == name).map(|(number, _)| number.as_str())
     }
 
     /// The name of a version. `None` where it can have none, which is said.

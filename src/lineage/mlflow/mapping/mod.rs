@@ -13,6 +13,7 @@
 
 mod inputs;
 mod model;
+mod registered;
 mod run;
 mod source;
 
@@ -25,7 +26,7 @@ use crate::lineage::{Facts, ModelId};
 /// Bytes of a value, at most; the catalog takes somewhat more.
 const VALUE_BYTES_MAX: usize = 200 * 1024;
 /// Bytes of a parameter's, metric's or tag's name, at most; the catalog takes somewhat more, with a prefix.
-const NAME_BYTES_MAX: usize = 900;
+pub(super) const NAME_BYTES_MAX: usize = 900;
 /// Parameters, metrics, or tags of one thing, at most: together fewer than a node may have properties.
 const NAMES_MAX: usize = 600;
 /// What MLflow's own tags begin with.
@@ -69,6 +70,9 @@ pub(super) fn place(said: &Said<'_>) -> Placed {
     }
     Placed { facts, unplaced: notes.0 }
 }
+
+pub(super) use registered::place as registered;
+pub(super) use run::logged_id;
 
 /// Places whatever it is, and makes a batch of it: for fuzzing. What comes out must be recordable.
 pub(super) fn place_any(

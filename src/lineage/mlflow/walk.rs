@@ -1,0 +1,316 @@
+//! One walk over a registry: what is asked for each model and version, and how the answers become batches.
+//!
+//! What stands in the way of one version alone (its run was deleted, its name is none) is said and passed over; what
+//! stands in the way of all ends the walk.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use super::answers::{LoggedModel, ModelVersion, RegisteredModel, Run};
+use super::import::Importer;
+use super::known::{settle, withdraw, withdraw_named};
+use super::mapping::{self, Said};
+use super::report::Report;
+use super::version::{FIXED, Versions};
+use super::{MlflowError, SOURCE};
+use crate::lineage::ModelId;
+use crate::lineage::catalog::{Batch, Catalog, Filter, Moment, Node, NodeKind, NodeRecord, NodeRef, State, names};
+
+/// Pages of one list, at most.
+pub(super) const PAGES_MAX: usize = 1000;
+
+/// Which versions of a model are walked.
+pub(super) enum Wanted {
+    All,
+    Some(Vec<ModelVersion>),
+}
+
+/// A registered model under way.
+pub(super) struct Model {
+    pub(super) registered: RegisteredModel,
+    pub(super) names: Versions,
+    /// As the catalog knew it.
+    context: Option<Node>,
+}
+
+/// What a version refers to.
+#[derive(Default)]
+struct Around {
+    run: Option<Run>,
+    logged: Option<LoggedModel>,
+    experiment: Option<String>,
+    siblings: Vec<ModelVersion>,
+}
+
+/// A walk and what it found.
+pub(super) struct Walk<'a> {
+    pub(super) importer: &'a mut Importer,
+    pub(super) report: Report,
+    catalog: &'a Catalog,
+    runs: BTreeSet<String>,
+    datasets: BTreeSet<String>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(importer: &'a mut Importer, catalog: &'a Catalog) -> Self {
+        let server = importer.client.server().to_owned();
+        let report = Report { server, dry_run: importer.settings.dry_run, ..Report::default() };
+        Self { importer, report, catalog, runs: BTreeSet::new(), datasets: BTreeSet::new() }
+    }
+
+    pub(super) fn finish(&mut self) -> Report {
+        self.report.found.runs = self.runs.len();
+        self.report.found.datasets = self.datasets.len();
+        std::mem::take(&mut self.report)
+    }
+
+    /// A model with the versions that are wanted.
+    pub(super) async fn model(&mut self, name: &str, wanted: Wanted) -> Result<(), MlflowError> {
+        let mut model = self.begin(name).await?;
+        let (versions, all) = match wanted {
+            Wanted::All => (self.versions_of(name).await?, true),
+            Wanted::Some(versions) => (versions, false),
+        };
+        for version in &versions {
+            self.version(&mut model, version).await?;
+        }
+        self.end(model, all.then_some(&versions[..])).await
+    }
+
+    /// Asks for a registered model.
+    pub(super) async fn begin(&mut self, name: &str) -> Result<Model, MlflowError> {
+        let registered = self.importer.client.registered_model(name).await?;
+        self.report.found.models += 1;
+        let context = self.catalog.named(names::REGISTERED_MODEL, name, Moment::NOW).await?;
+        Ok(Model { registered, names: Versions::of(context.as_ref()), context })
+    }
+
+    pub(super) async fn versions_of(&mut self, name: &str) -> Result<Vec<ModelVersion>, MlflowError> {
+        self.listed(("name", name)).await
+    }
+
+    /// The version that goes by a name of the lineage's.
+    pub(super) async fn called(
+        &mut self,
+        model: &mut Model,
+        versions: &[ModelVersion],
+        name: &str,
+    ) -> Result<Option<ModelVersion>, MlflowError> {
+        for version in versions {
+            let id = model.names.name(self.catalog, version, &mut self.report).await?;
+            if id.is_some_and(|id| id.version == name) {
+                return Ok(Some(version.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Records a version with its run. `None` where it could not be placed.
+    pub(super) async fn version(
+        &mut self,
+        model: &mut Model,
+        version: &ModelVersion,
+    ) -> Result<Option<ModelId>, MlflowError> {
+        self.report.found.versions += 1;
+        let Some(id) = model.names.name(self.catalog, version, &mut self.report).await? else { return Ok(None) };
+        let key = (version.name.clone(), version.version.clone());
+        let mut hasher = DefaultHasher::new();
+        version.hash(&mut hasher);
+        let print = hasher.finish();
+        if self.importer.settings.skip_unchanged && self.importer.seen.get(&key) == Some(&print) {
+            self.report.found.unchanged += 1;
+            return Ok(Some(id));
+        }
+        let around = self.around(version).await?;
+        let placed = mapping::place(&Said {
+            id: &id,
+            version,
+            registered: &model.registered,
+            run: around.run.as_ref(),
+            logged: around.logged.as_ref(),
+            experiment: around.experiment.as_deref(),
+            siblings: &around.siblings,
+            server: self.importer.client.server(),
+        });
+        let mut facts = placed.facts;
+        let identity = format!("model:{id}");
+        if let Some(why) = self.another(&identity, &facts.models[0]).await? {
+            self.report.unplaced(format!("version {} of '{}'", version.version, version.name), why);
+            return Ok(None);
+        }
+        for finding in placed.unplaced {
+            self.report.unplaced(finding.what, finding.why);
+        }
+        settle(self.catalog, &mut facts, &mut self.report).await?;
+        self.runs.extend(facts.runs.iter().map(|run| run.id.clone()));
+        self.datasets.extend(facts.datasets.iter().map(|dataset| dataset.id.clone()));
+        let mut batch = match facts.batch(&self.importer.settings.author, SOURCE) {
+            Ok(batch) => batch,
+            Err(error) => {
+                self.report.unplaced(identity, error.to_string());
+                return Ok(None);
+            }
+        };
+        if let Some(name) = model.names.fresh.get(&version.version) {
+            // In one change with the version: it must never be there under another name.
+            batch.nodes.push(registered(&version.name).with(&format!("{FIXED}{}", version.version), name.clone()));
+        }
+        for run in &facts.runs {
+            withdraw_named(self.catalog, &mut batch, &format!("run:{}", run.id)).await?;
+        }
+        withdraw_named(self.catalog, &mut batch, &identity).await?;
+        if !self.record(&batch, &identity).await? {
+            return Ok(None);
+        }
+        self.importer.seen.insert(key, print);
+        Ok(Some(id))
+    }
+
+    /// Records what is said of a registered model, and of versions that are no longer there, where `all` are known.
+    pub(super) async fn end(&mut self, model: Model, all: Option<&[ModelVersion]>) -> Result<(), MlflowError> {
+        let name = model.registered.name.as_str();
+        let reference = NodeRef::Named { type_name: names::REGISTERED_MODEL.to_owned(), name: name.to_owned() };
+        let mut versions = std::collections::BTreeMap::new();
+        let moving = model.registered.aliases.iter().map(|alias| &alias.version);
+        for number in moving.chain(model.registered.latest_versions.iter().map(|version| &version.version)) {
+            let known = match model.names.known(number) {
+                Some(known) => Some(known.to_owned()),
+                None => {
+                    let node = self.catalog.node(&format!("model:{name}@{number}"), Moment::NOW).await?;
+                    node.filter(|node| node.text("mlflow.version") == Some(number)).map(|_| number.clone())
+                }
+            };
+            versions.extend(known.map(|known| (number.as_str(), known)));
+        }
+        let (record, unplaced) = mapping::registered(&model.registered, &versions, self.importer.client.server());
+        for finding in unplaced {
+            self.report.unplaced(finding.what, finding.why);
+        }
+        let mut batch = Batch { author: self.importer.settings.author.clone(), ..Batch::default() };
+        SOURCE.clone_into(&mut batch.source);
+        batch.nodes.push(record);
+        if let Some(context) = &model.context {
+            withdraw(self.catalog, &mut batch, context, &reference, Some(FIXED)).await?;
+            if let Some(all) = all {
+                self.gone(context, all, &mut batch).await?;
+            }
+        }
+        self.record(&batch, &format!("registered model '{name}'")).await.map(drop)
+    }
+
+    /// Adds that versions were deleted in MLflow.
+    async fn gone(&mut self, context: &Node, all: &[ModelVersion], batch: &mut Batch) -> Result<(), MlflowError> {
+        let there: BTreeSet<&str> = all.iter().map(|version| version.version.as_str()).collect();
+        let mut filter = Filter { context: Some(context.id), kind: Some(NodeKind::Artifact), ..Filter::default() };
+        loop {
+            let page = self.catalog.search(&filter, Moment::NOW).await?;
+            for node in page.nodes {
+                let gone = node.text("mlflow.version").is_some_and(|number| !there.contains(number));
+                if gone && node.text("mlflow.server") == Some(self.importer.client.server()) {
+                    let mut record = NodeRecord::new(&node.type_name, NodeRef::Identity(node.identity));
+                    record.state = Some(State::Deleted);
+                    batch.nodes.push(record);
+                }
+            }
+            filter.after = page.next;
+            if page.next.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether it was recorded: what the catalog refuses is said.
+    async fn record(&mut self, batch: &Batch, what: &str) -> Result<bool, MlflowError> {
+        let recorded = match self.importer.settings.dry_run {
+            true => self.catalog.preview(batch).await,
+            false => self.catalog.record(batch).await,
+        };
+        match recorded {
+            Ok(recorded) => self.report.add(recorded),
+            Err(error) if error.is_callers() => {
+                self.report.unplaced(what, error.to_string());
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(true)
+    }
+
+    /// Why a name that the catalog knows is not this version's: a registered model that was deleted and made anew
+    /// begins with version 1 again.
+    async fn another(&self, identity: &str, fact: &crate::lineage::ModelFact) -> Result<Option<String>, MlflowError> {
+        let node = self.catalog.node(identity, Moment::NOW).await?;
+        let known = node.as_ref().and_then(|node| node.text("mlflow.created"));
+        let said = fact.about.properties.get("mlflow.created").and_then(|value| value.as_str());
+        Ok(match (known, said) {
+            (Some(known), Some(said)) if known != said => Some(format!(
+                "{identity} is known as made at {known}, and this one was made at {said}: register it under another name"
+            )),
+            _ => None,
+        })
+    }
+
+    async fn around(&mut self, version: &ModelVersion) -> Result<Around, MlflowError> {
+        let mut around = Around::default();
+        if let Some(id) = mapping::logged_id(version) {
+            let answer = self.importer.client.logged_model(id).await;
+            around.logged = self.had(answer)?;
+        }
+        let of_logged = around.logged.as_ref().map_or("", |logged| logged.info.source_run_id.as_str());
+        let run = if version.run_id.is_empty() { of_logged } else { version.run_id.as_str() };
+        if !run.is_empty() {
+            let answer = self.importer.client.run(run).await;
+            around.run = self.had(answer)?;
+            around.siblings = self.listed(("run_id", run)).await?;
+        }
+        if let Some(run) = &around.run {
+            around.experiment = self.experiment(run.info.experiment_id.clone()).await?;
+        }
+        if !around.siblings.iter().any(|one| (&one.name, &one.version) == (&version.name, &version.version)) {
+            around.siblings.push(version.clone());
+        }
+        Ok(around)
+    }
+
+    async fn experiment(&mut self, id: String) -> Result<Option<String>, MlflowError> {
+        if id.is_empty() {
+            return Ok(None);
+        }
+        if !self.importer.experiments.contains_key(&id) {
+            let answer = self.importer.client.experiment(&id).await;
+            let name = self.had(answer)?;
+            self.importer.experiments.insert(id.clone(), name);
+        }
+        Ok(self.importer.experiments.get(&id).cloned().flatten())
+    }
+
+    async fn listed(&mut self, filter: (&str, &str)) -> Result<Vec<ModelVersion>, MlflowError> {
+        let (mut versions, mut page) = (Vec::new(), None);
+        for _ in 0..PAGES_MAX {
+            let found = self.importer.client.versions(filter, page.as_deref()).await?;
+            versions.extend(found.items);
+            page = found.next;
+            if page.is_none() {
+                return Ok(versions);
+            }
+        }
+        Err(MlflowError::Endless { what: format!("the versions of {}", filter.1) })
+    }
+
+    /// What was asked for, or that it cannot be had.
+    fn had<T>(&mut self, answer: Result<T, MlflowError>) -> Result<Option<T>, MlflowError> {
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if error.is_of_one() => {
+                self.report.unplaced(error.what().to_owned(), error.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn registered(name: &str) -> NodeRecord {
+    let reference = NodeRef::Named { type_name: names::REGISTERED_MODEL.to_owned(), name: name.to_owned() };
+    NodeRecord::new(names::REGISTERED_MODEL, reference)
+}
