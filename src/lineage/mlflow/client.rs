@@ -104,7 +104,7 @@ impl Client {
 
     pub(super) async fn registered_model(&mut self, name: &str) -> Result<RegisteredModel, MlflowError> {
         let target = format!("registered-models/get?name={}", encoded(name));
-        let answer: OneRegisteredModel = self.get(&target, &format!("the registered model '{name}'")).await?;
+        let answer: OneRegisteredModel = self.get(&target, &format!("registered model '{name}'")).await?;
         Ok(answer.registered_model)
     }
 

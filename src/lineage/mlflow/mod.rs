@@ -18,6 +18,9 @@ mod version;
 mod walk;
 pub mod webhook;
 
+#[cfg(test)]
+mod tests;
+
 pub use answers::parse_any;
 pub use client::{Client, Credentials};
 pub use error::MlflowError;
