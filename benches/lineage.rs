@@ -17,7 +17,7 @@ use touchmark::lineage::catalog::{Catalog, Causality, Direction, Location, Momen
 /// Artifacts, unless told otherwise.
 const ARTIFACTS: u64 = 100_000;
 /// Questions of each kind.
-const QUESTIONS: u64 = 300;
+const QUESTIONS: usize = 300;
 /// Runs of a project.
 const PROJECT: u64 = 1000;
 /// As the command line asks: far enough for any real lineage.
@@ -108,8 +108,8 @@ async fn ask(catalog: &Catalog, artifacts: u64) -> anyhow::Result<()> {
         let (mut times, mut reached) = (Vec::new(), Vec::new());
         for question in 0..QUESTIONS {
             // Spread over all of them, by a step that shares no factor with their number.
-            let wanted = question.wrapping_mul(1_000_003) % artifacts;
-            let identity = format!("{}:a{wanted}@v1", if wanted % 2 == 0 { "dataset" } else { "model" });
+            let wanted = (question as u64).wrapping_mul(1_000_003) % artifacts;
+            let identity = format!("{}:a{wanted}@v1", if wanted.is_multiple_of(2) { "dataset" } else { "model" });
             let began = Instant::now();
             let node = catalog.node(&identity, Moment::NOW).await?.context("an artifact that was written")?;
             let graph = catalog.walk(&[node.id], direction, DEPTH, NODES, Moment::NOW).await?;
@@ -119,7 +119,7 @@ async fn ask(catalog: &Catalog, artifacts: u64) -> anyhow::Result<()> {
         }
         times.sort_unstable();
         reached.sort_unstable();
-        let at = |share: usize| (QUESTIONS as usize - 1) * share / 100;
+        let at = |share: usize| (QUESTIONS - 1) * share / 100;
         println!(
             "  {what} an artifact: median {} ({} nodes), p99 {}; the largest answer has {} nodes",
             millis(times[at(50)]),

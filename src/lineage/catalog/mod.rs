@@ -1,6 +1,6 @@
 //! The catalog: the graph of ML Metadata, kept with every change, and asked as of any moment.
 //!
-//! It is a library over a database ([`Store`]) and holds no state of its own: clones share the connections, and two
+//! It is a library over a database (SQLite or PostgreSQL) and holds no state of its own: clones share the connections, and two
 //! processes may use one database. One transaction is one *change*, with a number that only grows; every row says from
 //! which change on it was true and until which, so that a [`Moment`] is a number and the past is one comparison.
 //! Nothing here is on a request's way.
