@@ -6,8 +6,10 @@
 mod audit;
 mod check;
 mod demo;
+mod lineage;
 mod output;
 mod serve;
+mod time;
 mod witness;
 
 use std::ffi::OsString;
@@ -61,6 +63,8 @@ enum Command {
     Check(check::Args),
     /// Searches and reads the ledger
     Audit(audit::Args),
+    /// Asks the lineage catalog
+    Lineage(lineage::Args),
     /// Cosigns the checkpoints of logs, so that none of them shows two histories
     Witness(witness::Args),
 }
@@ -81,6 +85,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Status {
         Command::Demo(args) => demo::run(&args, &mut output),
         Command::Check(args) => check::run(&args, &mut output),
         Command::Audit(args) => audit::run(args, &mut output),
+        Command::Lineage(args) => lineage::run(&args, &mut output),
         Command::Witness(args) => witness::run(&args, &mut output),
     };
     let result = result.and_then(|status| output.flush().map(|()| status).map_err(Into::into));
@@ -95,7 +100,7 @@ fn failed(error: &anyhow::Error) -> Status {
     }
     output::error(error);
     let wrong_usage = error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ConfigError::Wrong(_))));
-    if wrong_usage { Status::Usage } else { Status::Failed }
+    if wrong_usage { Status::Usage } else { lineage::status(error).unwrap_or(Status::Failed) }
 }
 
 #[cfg(test)]

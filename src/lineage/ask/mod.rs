@@ -4,9 +4,30 @@
 //! are pure functions of a [`Graph`](super::catalog::Graph) or of a document. Nothing here prints, and nothing knows
 //! the ledger.
 
+mod detail;
+mod diff;
 mod document;
+mod facets;
+mod gaps;
+mod impact;
+mod names;
+mod reach;
+pub mod render;
+mod require;
+mod since;
+mod traffic;
 
 #[cfg(test)]
 mod tests;
 
+pub use detail::{Detail, Holder, Link, detail};
+pub use diff::{Change, Diff, diff};
 pub use document::{content, content_of, maker};
+pub use facets::Section;
+pub use gaps::{Completeness, Gap, Share, completeness, gaps_of};
+pub use impact::{Affected, Impact, Prediction, Row, Serving, Tally, impact};
+pub use names::{KINDS, NameError, find, find_among};
+pub use reach::{Arrow, Lineage, Question, only, reach};
+pub use require::{Check, Reproduction, Required, fields, reproduction, required};
+pub use since::{Since, since};
+pub use traffic::{Traffic, Untracked};

@@ -131,37 +131,49 @@ impl Catalog {
     /// # Errors
     /// Where the database fails.
     pub async fn changes(&self, node: i64, after: Moment) -> Result<Vec<Changed>, CatalogError> {
-        let rows = sqlx::query(
-            "SELECT change.time, change.author, change.source, property.name, property.value_kind, property.value \
-             FROM property JOIN change ON change.id = property.since WHERE property.node = $1 AND property.since > $2 \
-             UNION ALL SELECT change.time, change.author, change.source, property.name, NULL, NULL \
-             FROM property JOIN change ON change.id = property.until WHERE property.node = $1 AND property.until > $2 \
-             AND NOT EXISTS (SELECT 1 FROM property later WHERE later.node = property.node \
-             AND later.name = property.name AND later.since = property.until) \
-             UNION ALL SELECT change.time, change.author, change.source, 'uri', 3, revision.uri \
-             FROM revision JOIN change ON change.id = revision.since WHERE revision.node = $1 AND revision.since > $2 \
-             ORDER BY 1, 4",
-        )
-        .bind(node)
-        .bind(after.0)
-        .fetch_all(&self.store.pool)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                let value = match (row.try_get::<Option<i64>, _>(4)?, row.try_get::<Option<String>, _>(5)?) {
-                    (Some(kind), Some(text)) => Value::from_row(kind, text),
-                    _ => None,
-                };
-                Ok(Changed {
-                    time: timestamp(row.try_get(0)?)?,
-                    author: row.try_get(1)?,
-                    source: row.try_get(2)?,
-                    name: row.try_get(3)?,
-                    value,
-                })
-            })
-            .collect()
+        let kind: Option<i64> = sqlx::query_scalar("SELECT kind FROM node WHERE id = $1")
+            .bind(node)
+            .fetch_optional(&self.store.pool)
+            .await?;
+        let Some(kind) = kind.and_then(NodeKind::from_code) else { return Ok(Vec::new()) };
+        let rows = sqlx::query(CHANGES).bind(node).bind(after.0).fetch_all(&self.store.pool).await?;
+        rows.iter().map(|row| changed(row, kind)).collect()
     }
+}
+
+/// Properties that were set, those that were taken away, states and URIs. A kind of value that is 0 is a state.
+const CHANGES: &str = "SELECT change.time, change.author, change.source, property.name, property.value_kind, property.value \
+     FROM property JOIN change ON change.id = property.since WHERE property.node = $1 AND property.since > $2 \
+     UNION ALL SELECT change.time, change.author, change.source, property.name, NULL, NULL \
+     FROM property JOIN change ON change.id = property.until WHERE property.node = $1 AND property.until > $2 \
+     AND NOT EXISTS (SELECT 1 FROM property later WHERE later.node = property.node \
+     AND later.name = property.name AND later.since = property.until) \
+     UNION ALL SELECT change.time, change.author, change.source, 'state', 0, CAST(revision.state AS TEXT) \
+     FROM revision JOIN change ON change.id = revision.since LEFT JOIN revision earlier \
+     ON earlier.node = revision.node AND earlier.until = revision.since \
+     WHERE revision.node = $1 AND revision.since > $2 AND revision.state <> COALESCE(earlier.state, 0) \
+     UNION ALL SELECT change.time, change.author, change.source, 'uri', 3, revision.uri \
+     FROM revision JOIN change ON change.id = revision.since LEFT JOIN revision earlier \
+     ON earlier.node = revision.node AND earlier.until = revision.since \
+     WHERE revision.node = $1 AND revision.since > $2 AND COALESCE(revision.uri, '') <> COALESCE(earlier.uri, '') \
+     ORDER BY 1, 4";
+
+fn changed(row: &AnyRow, kind: NodeKind) -> Result<Changed, CatalogError> {
+    let value = match (row.try_get::<Option<i64>, _>(4)?, row.try_get::<Option<String>, _>(5)?) {
+        (Some(0), Some(state)) => {
+            let state = State::from_code(kind, state.parse().unwrap_or_default());
+            serde_json::to_value(state).ok().and_then(|state| state.as_str().map(Value::from))
+        }
+        (Some(kind), Some(text)) => Value::from_row(kind, text),
+        _ => None,
+    };
+    Ok(Changed {
+        time: timestamp(row.try_get(0)?)?,
+        author: row.try_get(1)?,
+        source: row.try_get(2)?,
+        name: row.try_get(3)?,
+        value,
+    })
 }
 
 /// The properties of a node as they stand, within a transaction.

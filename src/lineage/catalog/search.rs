@@ -22,8 +22,8 @@ pub struct Filter {
     pub type_name: Option<String>,
     /// The beginning of the name.
     pub name: Option<String>,
-    /// `NAME=VALUE`: a property with that value; a number, `true` and `false` as they are shown.
-    pub property: Option<(String, String)>,
+    /// Names and values of properties; numbers, `true` and `false` as they are shown.
+    pub properties: Vec<(String, String)>,
     /// Held by this context, by its number.
     #[serde(skip)]
     pub context: Option<i64>,
@@ -50,9 +50,7 @@ impl Catalog {
     /// Where the database fails.
     pub async fn search(&self, filter: &Filter, moment: Moment) -> Result<Page, CatalogError> {
         let limit = filter.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
-        let mut text = String::from(
-            "SELECT node.id FROM node JOIN node_type ON node_type.id = node.type WHERE node.id > $1 AND node.since <= $2",
-        );
+        let mut text = String::from("SELECT node.id FROM node WHERE node.id > $1 AND node.since <= $2");
         // Parameters in the order of their numbers; the text of a condition is always one of ours.
         let mut words: Vec<String> = Vec::new();
         let mut and = |condition: &str, given: &[&str]| {
@@ -68,12 +66,21 @@ impl Catalog {
             and(&format!("node.kind = {}", kind as i64), &[]);
         }
         if let Some(name) = &filter.type_name {
-            and("node_type.name = {0}", &[name]);
+            // By numbers, of which there is mostly one: an index then gives its nodes in their order.
+            let types = self.types_called(name).await?;
+            match types.as_slice() {
+                [one] => and(&format!("node.type = {one}"), &[]),
+                [] => return Ok(Page { nodes: Vec::new(), next: None }),
+                several => {
+                    let several: Vec<String> = several.iter().map(i64::to_string).collect();
+                    and(&format!("node.type IN ({})", several.join(", ")), &[]);
+                }
+            }
         }
         if let Some(name) = &filter.name {
             and("node.name >= {0} AND node.name < {1}", &[name, &format!("{name}\u{10ffff}")]);
         }
-        if let Some((name, value)) = &filter.property {
+        for (name, value) in &filter.properties {
             and(
                 "node.id IN (SELECT property.node FROM property WHERE property.name = {0} \
                  AND substr(property.value, 1, 200) = substr({1}, 1, 200) AND property.value = {1} \
@@ -103,5 +110,10 @@ impl Catalog {
         let more = ids.len() > limit as usize;
         ids.truncate(limit as usize);
         Ok(Page { next: ids.last().copied().filter(|_| more), nodes: self.nodes(&ids, moment).await? })
+    }
+
+    async fn types_called(&self, name: &str) -> Result<Vec<i64>, CatalogError> {
+        let types = sqlx::query_scalar("SELECT id FROM node_type WHERE name = $1").bind(name);
+        Ok(types.fetch_all(&self.store.pool).await?)
     }
 }

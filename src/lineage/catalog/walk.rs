@@ -141,7 +141,7 @@ impl Catalog {
     }
 }
 
-fn edge(row: &AnyRow) -> Result<Edge, CatalogError> {
+pub(super) fn edge(row: &AnyRow) -> Result<Edge, CatalogError> {
     let kind: i64 = row.try_get(2)?;
     Ok(Edge {
         source: row.try_get(0)?,

@@ -228,16 +228,27 @@ impl Writer<'_> {
             .execute(&mut *self.connection)
             .await?;
         let Some(value) = value else { return Ok(()) };
-        sqlx::query(
-            "INSERT INTO property (node, custom, name, since, value_kind, value, number) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(id)
-        .bind(i64::from(custom))
-        .bind(name)
-        .bind(self.change)
-        .bind(value.kind() as i64)
-        .bind(value.to_string())
-        .bind(value.number())
+        // Two texts: `sqlx::Any` gives PostgreSQL a missing binary64 as a binary32, and a statement keeps its types.
+        let query = match value.number() {
+            Some(_) => sqlx::query(
+                "INSERT INTO property (node, custom, name, since, value_kind, value, number) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            ),
+            None => sqlx::query(
+                "INSERT INTO property (node, custom, name, since, value_kind, value) VALUES ($1, $2, $3, $4, $5, $6)",
+            ),
+        };
+        let query = query
+            .bind(id)
+            .bind(i64::from(custom))
+            .bind(name)
+            .bind(self.change)
+            .bind(value.kind() as i64)
+            .bind(value.to_string());
+        match value.number() {
+            Some(number) => query.bind(number),
+            None => query,
+        }
         .execute(&mut *self.connection)
         .await?;
         Ok(())
