@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 
-use super::lineage::Sourced;
+use super::lineage::{FIRST_PATIENCE, PATIENCE, Sourced};
 use crate::config::Config;
 use crate::lineage::SourceKind;
 use crate::lineage::catalog::{Batch, Opening};
@@ -69,14 +69,15 @@ impl Control {
         let (catalog, sourced, config) = (self.catalog.clone(), sourced.clone(), config.clone());
         // What was last known stands where it takes longer, which is told by the refresh.
         self.wait(async move {
-            let own = config.lineage.source == SourceKind::Catalog && config.lineage.server.is_none();
+            let source = config.lineage.source;
+            let own = matches!(source, SourceKind::Catalog | SourceKind::Mlflow) && config.lineage.server.is_none();
             let open = async {
                 while own && catalog.get().is_err() {
                     sleep(OPEN_STEP).await;
                 }
             };
             let _late = timeout(OPEN_PATIENCE, open).await;
-            sourced.refresh(&config).await;
+            sourced.refresh(&config, FIRST_PATIENCE).await;
         });
     }
 
@@ -107,11 +108,12 @@ impl Control {
             loop {
                 sleep(pause).await;
                 let Some(config) = in_force.get().map(ArcSwap::load_full) else { return };
-                pending |= sourced.refresh(&config).await;
+                pending |= sourced.refresh(&config, PATIENCE).await;
                 if let Some(tell) = changed.get().filter(|_| pending) {
                     tell();
                     pending = false;
                 }
+                sourced.import(&config).await;
                 pause = config.lineage.refresh.0;
             }
         });

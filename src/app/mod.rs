@@ -11,6 +11,7 @@
 mod catalog;
 mod health;
 mod lineage;
+mod mlflow;
 mod register;
 mod reload;
 mod run;

@@ -28,4 +28,4 @@ pub use facts::{
 pub use header::dataset_version;
 pub use identity::{DatasetId, EntityId, IdentityError, ModelId};
 pub use resolve::{ResolveError, freeze, observe, resolve};
-pub use section::{CATALOG_FILE, CatalogConfig, Config, SourceKind};
+pub use section::{CATALOG_FILE, CatalogConfig, Config, MlflowConfig, SourceKind};

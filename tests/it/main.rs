@@ -34,6 +34,7 @@ mod http2;
 mod lifecycle;
 /// Every limit is met.
 mod limits;
+mod mlflow;
 /// Notes beside another implementation's.
 mod notes;
 /// `TensorFlow` Serving and `TorchServe`.

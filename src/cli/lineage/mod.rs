@@ -6,6 +6,7 @@
 mod backup;
 mod completeness;
 mod diff;
+mod import;
 mod reproducible;
 pub(super) mod require;
 mod search;
@@ -25,6 +26,7 @@ use crate::config::Source;
 use crate::ledger::read::Reader;
 use crate::lineage::ask::NameError;
 use crate::lineage::catalog::{Catalog, CatalogError, Causality, Direction, Location, Moment};
+use crate::lineage::mlflow::MlflowError;
 use crate::lineage::{CATALOG_FILE, IdentityError};
 
 /// `touchmark lineage …`
@@ -50,6 +52,8 @@ enum Command {
     Reproducible(reproducible::Args),
     /// Tells how much leads back to where it came from
     Completeness(completeness::Args),
+    /// Brings in what another registry knows
+    Import(import::Args),
     /// Copies a catalog that is a file, while it is in use
     Backup(backup::Args),
 }
@@ -79,6 +83,11 @@ impl Place {
             })?;
         }
         Ok(Catalog::open(&location, Causality::default()).await?)
+    }
+
+    /// The catalog, which is made where there is none.
+    async fn open_or_make(&self) -> Result<Catalog> {
+        Ok(Catalog::open(&self.location()?, Causality::default()).await?)
     }
 
     fn location(&self) -> Result<Location> {
@@ -152,6 +161,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
             Command::Diff(args) => diff::run(args, out).await,
             Command::Reproducible(args) => reproducible::run(args, out).await,
             Command::Completeness(args) => completeness::run(args, out).await,
+            Command::Import(args) => import::run(args, out).await,
             Command::Backup(args) => backup::run(args, out).await,
         }
     })
@@ -175,6 +185,13 @@ pub(super) fn status(error: &anyhow::Error) -> Option<Status> {
         if let Some(error) = cause.downcast_ref::<CatalogError>() {
             let usage = error.is_callers() || matches!(error, CatalogError::Url(_));
             return usage.then_some(Status::Usage);
+        }
+        if let Some(error) = cause.downcast_ref::<MlflowError>() {
+            return Some(match error {
+                MlflowError::Address { .. } => Status::Usage,
+                MlflowError::Unknown(_) => Status::Negative,
+                _ => Status::Failed,
+            });
         }
         cause.downcast_ref::<IdentityError>().map(|_| Status::Usage)
     })

@@ -3,6 +3,9 @@
 //! It turns each answer into what it means, or into a [`MlflowError`] that says what would mend it. One question at a
 //! time; it keeps nothing but the connection.
 
+use std::io;
+use std::path::Path;
+
 use ::http::{HeaderValue, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -61,6 +64,18 @@ impl Credentials {
             (_, _, Some(token)) => Self::Token(token),
             _ => Self::None,
         }
+    }
+
+    /// A bearer token in a file.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or holds none.
+    pub fn file(path: &Path) -> io::Result<Self> {
+        let token = std::fs::read_to_string(path)?.trim().to_owned();
+        if token.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty: write the token into it"));
+        }
+        Ok(Self::Token(token))
     }
 
     fn header(&self) -> Option<HeaderValue> {

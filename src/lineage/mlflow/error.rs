@@ -89,7 +89,7 @@ pub enum MlflowError {
 
 impl MlflowError {
     /// Whether it is about the one thing that was asked for, so that others may still be had.
-    pub(super) fn is_of_one(&self) -> bool {
+    pub fn is_of_one(&self) -> bool {
         match self {
             Self::Unknown(_) | Self::Forbidden { .. } | Self::TooLarge { .. } => true,
             Self::Refused { status, .. } => *status == StatusCode::BAD_REQUEST,

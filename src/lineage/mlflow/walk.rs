@@ -13,7 +13,7 @@ use super::mapping::{self, Said};
 use super::report::Report;
 use super::version::{FIXED, Versions};
 use super::{MlflowError, SOURCE};
-use crate::lineage::ModelId;
+use crate::lineage::{ModelFact, ModelId};
 use crate::lineage::catalog::{Batch, Catalog, Filter, Moment, Node, NodeKind, NodeRecord, NodeRef, State, names};
 
 /// Pages of one list, at most.
@@ -134,7 +134,7 @@ impl<'a> Walk<'a> {
         });
         let mut facts = placed.facts;
         let identity = format!("model:{id}");
-        if let Some(why) = self.another(&identity, &facts.models[0]).await? {
+        if let Some(why) = another(self.catalog, &identity, &facts.models[0]).await? {
             self.report.unplaced(format!("version {} of '{}'", version.version, version.name), why);
             return Ok(None);
         }
@@ -236,20 +236,6 @@ impl<'a> Walk<'a> {
         Ok(true)
     }
 
-    /// Why a name that the catalog knows is not this version's: a registered model that was deleted and made anew
-    /// begins with version 1 again.
-    async fn another(&self, identity: &str, fact: &crate::lineage::ModelFact) -> Result<Option<String>, MlflowError> {
-        let node = self.catalog.node(identity, Moment::NOW).await?;
-        let known = node.as_ref().and_then(|node| node.text("mlflow.created"));
-        let said = fact.about.properties.get("mlflow.created").and_then(|value| value.as_str());
-        Ok(match (known, said) {
-            (Some(known), Some(said)) if known != said => Some(format!(
-                "{identity} is known as made at {known}, and this one was made at {said}: register it under another name"
-            )),
-            _ => None,
-        })
-    }
-
     async fn around(&mut self, version: &ModelVersion) -> Result<Around, MlflowError> {
         let mut around = Around::default();
         if let Some(id) = mapping::logged_id(version) {
@@ -308,6 +294,20 @@ impl<'a> Walk<'a> {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Why a name that the catalog knows is not this version's: a registered model that was deleted and made anew begins with
+/// version 1 again.
+async fn another(catalog: &Catalog, identity: &str, fact: &ModelFact) -> Result<Option<String>, MlflowError> {
+    let node = catalog.node(identity, Moment::NOW).await?;
+    let known = node.as_ref().and_then(|node| node.text("mlflow.created"));
+    let said = fact.about.properties.get("mlflow.created").and_then(|value| value.as_str());
+    Ok(match (known, said) {
+        (Some(known), Some(said)) if known != said => Some(format!(
+            "{identity} is known as made at {known}, and this one was made at {said}: register it under another name"
+        )),
+        _ => None,
+    })
 }
 
 fn registered(name: &str) -> NodeRecord {
