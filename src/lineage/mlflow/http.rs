@@ -123,7 +123,7 @@ impl Http {
         answered
     }
 
-    async fn connect(&self) -> io::Result<Connection> {
+    async fn connect(&mut self) -> io::Result<Connection> {
         let host = self.uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let port = self.uri.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
         let socket = TcpStream::connect((host, port)).await?;
@@ -137,7 +137,7 @@ impl Http {
         }
     }
 
-    async fn exchange(&self, connection: &mut Connection, path_and_query: &str) -> Result<Answer, Failed> {
+    async fn exchange(&mut self, connection: &mut Connection, path_and_query: &str) -> Result<Answer, Failed> {
         let io = |error| Failed::Io(io::Error::other(error));
         let authority = self.uri.authority().map_or("", |authority| authority.as_str());
         let path = self.uri.path().trim_end_matches('/');
