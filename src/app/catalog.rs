@@ -16,6 +16,7 @@ use super::lineage::{FIRST_PATIENCE, PATIENCE, Sourced};
 use crate::config::Config;
 use crate::lineage::SourceKind;
 use crate::lineage::catalog::{Batch, Opening};
+use crate::lineage::mlflow::webhook::Receiver;
 
 /// What its connections may still take at the end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -98,15 +99,18 @@ impl Control {
         let _ = over.recv();
     }
 
-    /// Asks the source again and again, by the configuration in force.
-    pub(super) fn follow(&self, sourced: &Sourced, config: &Config) {
+    /// Asks the source again and again, by the configuration in force, and at once when a webhook tells of news.
+    pub(super) fn follow(&self, sourced: &Sourced, config: &Config, webhooks: Receiver) {
         let (sourced, in_force, changed) = (sourced.clone(), Arc::clone(&self.config), Arc::clone(&self.changed));
         let config = in_force.get_or_init(|| ArcSwap::from_pointee(config.clone())).load_full();
         self.spawn(async move {
             let mut pending = false;
             let mut pause = config.lineage.refresh.0;
             loop {
-                sleep(pause).await;
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = webhooks.news() => {}
+                }
                 let Some(config) = in_force.get().map(ArcSwap::load_full) else { return };
                 pending |= sourced.refresh(&config, PATIENCE).await;
                 if let Some(tell) = changed.get().filter(|_| pending) {

@@ -233,7 +233,8 @@ mod tests {
     fn credentials_are_found_as_mlflow_finds_them_and_never_shown() {
         let find = |set: &[(&str, &str)]| {
             let set: Vec<_> = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            let found = Credentials::find(|name| set.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()));
+            let found =
+                Credentials::find(|name| set.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()));
             (found.header().map(|value| value.to_str().unwrap().to_owned()), format!("{found:?}"))
         };
         let (user, password) = (("MLFLOW_TRACKING_USERNAME", "ann"), ("MLFLOW_TRACKING_PASSWORD", "s3cret"));

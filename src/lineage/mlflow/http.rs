@@ -69,7 +69,8 @@ impl Http {
         if address.starts_with("databricks") {
             return Err(wrong("Databricks' own registry is not supported; write http:// or https://"));
         }
-        let uri: Uri = address.trim_end_matches('/').parse().map_err(|_error| wrong("write http://HOST:PORT or https://HOST"))?;
+        let uri: Uri =
+            address.trim_end_matches('/').parse().map_err(|_error| wrong("write http://HOST:PORT or https://HOST"))?;
         let tls = match uri.scheme_str() {
             Some("http") => None,
             Some("https") => Some(client_config().map_err(|_error| wrong("TLS cannot be set up here"))?),

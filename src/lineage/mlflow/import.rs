@@ -124,7 +124,11 @@ impl Walk<'_> {
         Err(MlflowError::Endless { what: "the registered models".to_owned() })
     }
 
-    async fn resolve(&mut self, name: &str, asked: &BTreeSet<String>) -> Result<BTreeMap<String, ModelId>, MlflowError> {
+    async fn resolve(
+        &mut self,
+        name: &str,
+        asked: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, ModelId>, MlflowError> {
         let mut model = self.begin(name).await?;
         let mut listed: Option<Vec<ModelVersion>> = None;
         let mut resolved = BTreeMap::new();

@@ -32,9 +32,8 @@ impl Versions {
     /// As the catalog has them.
     pub(super) fn of(context: Option<&Node>) -> Self {
         let properties = context.iter().flat_map(|node| &node.properties);
-        let fixed = properties.filter_map(|(name, value)| {
-            Some((name.strip_prefix(FIXED)?.to_owned(), value.as_str()?.to_owned()))
-        });
+        let fixed = properties
+            .filter_map(|(name, value)| Some((name.strip_prefix(FIXED)?.to_owned(), value.as_str()?.to_owned())));
         Self { fixed: fixed.collect(), fresh: BTreeMap::new(), seen: BTreeMap::new() }
     }
 

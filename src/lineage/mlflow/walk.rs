@@ -13,8 +13,8 @@ use super::mapping::{self, Said};
 use super::report::Report;
 use super::version::{FIXED, Versions};
 use super::{MlflowError, SOURCE};
-use crate::lineage::{ModelFact, ModelId};
 use crate::lineage::catalog::{Batch, Catalog, Filter, Moment, Node, NodeKind, NodeRecord, NodeRef, State, names};
+use crate::lineage::{ModelFact, ModelId};
 
 /// Pages of one list, at most.
 pub(super) const PAGES_MAX: usize = 1000;

@@ -4,13 +4,17 @@
 //! `DELIVERY_ID.TIMESTAMP.BODY`. What the body says is used only to tell whom it is about; what changed is asked of the
 //! server itself, so that an old delivery sent again tells nothing false. A pure function: time and secret are given.
 
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
+use tokio::sync::Notify;
 
 /// Bytes of a body, at most; MLflow's have some hundred.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -28,6 +32,9 @@ const DELIVERY: &str = "x-mlflow-delivery-id";
 /// Why a delivery is not believed, or says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WebhookError {
+    /// Nobody said by which secret they are signed.
+    #[error("no webhooks are taken here: set lineage.mlflow.webhook_secret_file")]
+    Off,
     /// A header is missing or is not what it should be.
     #[error("the header {0} is missing or malformed: give the webhook a secret in MLflow")]
     Header(&'static str),
@@ -45,6 +52,18 @@ pub enum WebhookError {
     Body,
 }
 
+impl WebhookError {
+    /// What the sender is answered.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Off => StatusCode::NOT_FOUND,
+            Self::Header(_) | Self::Signature | Self::Time => StatusCode::UNAUTHORIZED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Body => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
 /// What a delivery tells of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -56,6 +75,63 @@ pub struct Event {
     pub model: Option<String>,
     /// The delivery's id, for logs.
     pub delivery: String,
+}
+
+/// Takes deliveries, and wakes whoever waits for news. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Receiver(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    secret: Option<Vec<u8>>,
+    news: Notify,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("secret", &self.secret.as_ref().map(|_| "…")).finish_non_exhaustive()
+    }
+}
+
+impl Receiver {
+    /// With the secret in a file; without one it takes nothing.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or its secret could be guessed.
+    pub fn load(file: Option<&Path>) -> io::Result<Self> {
+        let Some(file) = file else { return Ok(Self::default()) };
+        let secret = std::fs::read_to_string(file)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))?;
+        let secret = secret.trim().as_bytes().to_vec();
+        if secret.len() < SECRET_BYTES_MIN {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "{}: fewer than {SECRET_BYTES_MIN} bytes: make one with `openssl rand -hex 32`",
+                    file.display()
+                ),
+            ));
+        }
+        Ok(Self(Arc::new(Inner { secret: Some(secret), news: Notify::new() })))
+    }
+
+    /// Reads a delivery, and wakes who waits, where it is about a registered model.
+    ///
+    /// # Errors
+    /// Where it is not believed.
+    pub fn take(&self, headers: &HeaderMap, body: &[u8], now: SystemTime) -> Result<Event, WebhookError> {
+        let secret = self.0.secret.as_deref().ok_or(WebhookError::Off)?;
+        let event = verify(secret, headers, body, now)?;
+        if event.model.is_some() {
+            self.0.news.notify_one();
+        }
+        Ok(event)
+    }
+
+    /// Waits for news; of what came since the last time, too.
+    pub async fn news(&self) {
+        self.0.news.notified().await;
+    }
 }
 
 /// Reads a delivery whose signature holds.

@@ -68,12 +68,7 @@ fn properties(said: &Said<'_>) -> Vec<(&'static str, String)> {
 }
 
 /// Figures of the logged model that its run has not: those of later evaluations.
-fn metrics(
-    said: &Said<'_>,
-    run_metrics: &BTreeSet<String>,
-    what: &str,
-    notes: &mut Notes,
-) -> BTreeMap<String, f64> {
+fn metrics(said: &Said<'_>, run_metrics: &BTreeSet<String>, what: &str, notes: &mut Notes) -> BTreeMap<String, f64> {
     let Some(logged) = said.logged else { return BTreeMap::new() };
     // The run's own are said with the run, and there alone is a figure that is no number told from nought.
     let of_run = said.run.map(|run| run.data.metrics.iter().map(|metric| metric.key.as_str()).collect::<BTreeSet<_>>());

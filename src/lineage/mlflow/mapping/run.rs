@@ -51,7 +51,10 @@ pub(super) fn place(said: &Said<'_>, notes: &mut Notes) -> Option<PlacedRun> {
         metrics: metrics(run, &what, notes),
         inputs: used,
         outputs: vec![format!("model:{}", said.id)],
-        experiment: said.experiment.filter(|name| name.len() <= PART_BYTES_MAX).and_then(|name| notes.text(&what, name)),
+        experiment: said
+            .experiment
+            .filter(|name| name.len() <= PART_BYTES_MAX)
+            .and_then(|name| notes.text(&what, name)),
         about,
         id,
         ..RunFact::default()

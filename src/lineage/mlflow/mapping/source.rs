@@ -91,7 +91,10 @@ mod tests {
         let version = |text: &str| read(text).version;
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(version(r#"{"path": "s3://lake/labels", "delta_table_version": 17}"#), some("17"));
-        assert_eq!(version(r#"{"uri": "s3://lake/t", "snapshot_id": 5937117119577207079}"#), some("5937117119577207079"));
+        assert_eq!(
+            version(r#"{"uri": "s3://lake/t", "snapshot_id": 5937117119577207079}"#),
+            some("5937117119577207079")
+        );
         let commit = "ab".repeat(32);
         assert_eq!(version(&format!(r#"{{"uri": "lakefs://repo/{commit}/t.parquet"}}"#)), some(&commit));
         assert_eq!(version(r#"{"uri": "lakefs://repo/main/t.parquet"}"#), None);
@@ -108,7 +111,10 @@ mod tests {
         let place = |uri: &str| read(&format!(r#"{{"uri": "{uri}"}}"#)).namespace;
         assert_eq!(place("s3://lake/a/b.parquet").as_deref(), Some("s3://lake"));
         assert_eq!(place("https://ann:s3cret@data.example/x?y=1").as_deref(), Some("https://data.example"));
-        assert_eq!(place("abfss://raw@account.dfs.core.windows.net/x").as_deref(), Some("abfss://raw@account.dfs.core.windows.net"));
+        assert_eq!(
+            place("abfss://raw@account.dfs.core.windows.net/x").as_deref(),
+            Some("abfss://raw@account.dfs.core.windows.net")
+        );
         for local in ["file:///data/x.csv", "clicks.csv", "/data/x.csv"] {
             assert_eq!(place(local), None, "{local}");
         }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
-use super::super::answers::{ModelVersions, OneExperiment, OneLoggedModel, OneModelVersion, OneRegisteredModel, OneRun};
+use super::super::answers::{
+    ModelVersions, OneExperiment, OneLoggedModel, OneModelVersion, OneRegisteredModel, OneRun,
+};
 use super::super::tests::recorded;
 use super::*;
 use crate::lineage::catalog::{State, Value};
@@ -25,7 +27,8 @@ struct Recorded {
 
 impl Recorded {
     fn new(name: &str, number: &str) -> Self {
-        let version = read::<OneModelVersion>(&format!("model-versions/get?name={name}&version={number}")).model_version;
+        let version =
+            read::<OneModelVersion>(&format!("model-versions/get?name={name}&version={number}")).model_version;
         let registered = read::<OneRegisteredModel>(&format!("registered-models/get?name={name}")).registered_model;
         let of_run = |id: &str| format!("model-versions/search?max_results=200&filter=run_id%3D%27{id}%27");
         let run = (!version.run_id.is_empty()).then(|| version.run_id.clone());
@@ -75,7 +78,10 @@ fn a_version_of_which_all_is_said() {
     let placed = Recorded::new("fraud", "1").place();
     let [run] = &placed.facts.runs[..] else { panic!("{placed:?}") };
     let RunFact { kind, code, parameters, seeds, metrics, environment, .. } = run;
-    assert_eq!((*kind, run.state, run.name.as_deref()), (crate::lineage::RunKind::Training, Some(State::Complete), Some("whole")));
+    assert_eq!(
+        (*kind, run.state, run.name.as_deref()),
+        (crate::lineage::RunKind::Training, Some(State::Complete), Some("whole"))
+    );
     let code = code.as_ref().unwrap();
     assert_eq!(code.repo.as_deref(), Some("https://git.example/fraud.git"), "no password");
     assert_eq!((code.commit.as_deref(), code.dirty), (Some("3f2a9c41d8e07b65a1c2d3e4f5061728394a5b6c"), Some(false)));
@@ -103,7 +109,11 @@ fn datasets_by_tag_and_by_source() {
     let used: Vec<_> = placed.facts.runs[0].inputs.iter().map(|used| used.role.as_str()).collect();
     assert_eq!(used, ["training", "validation", "test"]);
     let DatasetFact { weak_digest, records, digest, uri, .. } = &placed.facts.datasets[0];
-    assert_eq!((weak_digest.as_deref(), *records, digest), (Some("aa66b917"), Some(40), &None), "weak, and shown as such");
+    assert_eq!(
+        (weak_digest.as_deref(), *records, digest),
+        (Some("aa66b917"), Some(40), &None),
+        "weak, and shown as such"
+    );
     assert_eq!(uri.as_deref(), Some("s3://lake/transactions/2026.parquet"));
 }
 
@@ -158,7 +168,10 @@ fn tags_of_the_version_stand_for_a_run_that_nobody_logged() {
     let placed = recorded.place();
     let run = &placed.facts.runs[0];
     assert_eq!((run.id.as_str(), ids(&placed.facts)), ("mlflow:bought@1", vec!["vendor/cards@2026"]));
-    assert_eq!((run.triggered_by.as_deref(), run.code.as_ref().unwrap().commit.as_deref()), (Some("ann"), Some("abc1234")));
+    assert_eq!(
+        (run.triggered_by.as_deref(), run.code.as_ref().unwrap().commit.as_deref()),
+        (Some("ann"), Some("abc1234"))
+    );
 }
 
 #[test]

@@ -40,7 +40,8 @@ fn a_registry_is_imported_and_twice_is_once() {
         assert_eq!(registered(catalog, "champion").await[0], some("1"));
         assert_eq!(registered(catalog, "Production").await[1], some("1"));
         let content = content_of(catalog, &"fraud@1".parse().unwrap(), Moment::NOW).await.unwrap().unwrap();
-        let datasets: Vec<_> = content.datasets.iter().map(|d| format!("{}@{} {:?}", d.name, d.version, d.role)).collect();
+        let datasets: Vec<_> =
+            content.datasets.iter().map(|d| format!("{}@{} {:?}", d.name, d.version, d.role)).collect();
         assert_eq!(datasets, ["transactions@v2.0 Training", "transactions@v2.0-holdout Validation", "labels@17 Test"]);
         let again = import(&registry, catalog, Scope::All).await.unwrap();
         assert!(!again.is_news(), "{again:?}");
@@ -70,7 +71,10 @@ fn what_moved_is_taken_over_and_what_others_said_stays() {
         assert_eq!(registered(catalog, "challenger").await[0], None, "taken away");
         assert_eq!(registered(catalog, "Production").await[1], some("2"));
         let model = catalog.node("model:fraud@1", Moment::NOW).await.unwrap().unwrap();
-        assert_eq!((model.state, model.text("stage"), model.text("tag.tier")), (State::Deleted, Some("Archived"), None));
+        assert_eq!(
+            (model.state, model.text("stage"), model.text("tag.tier")),
+            (State::Deleted, Some("Archived"), None)
+        );
         assert!(model.text("digest").is_some(), "of another source");
         // The past stands as it was.
         let past = catalog.changes(model.id, Moment::of_change(0)).await.unwrap();
@@ -175,7 +179,9 @@ fn a_model_that_was_made_anew_is_not_the_old_one() {
         import(&registry, catalog, Scope::Model("bought".into())).await.unwrap();
         let mut answers = recorded("before");
         for (_, body) in answers.values_mut() {
-            *body = body.replace("s3://vendor/bought", "s3://vendor/anew").replace("\"creation_timestamp\": 17", "\"creation_timestamp\": 18");
+            *body = body
+                .replace("s3://vendor/bought", "s3://vendor/anew")
+                .replace("\"creation_timestamp\": 17", "\"creation_timestamp\": 18");
         }
         *registry.answers.lock().unwrap() = answers;
         let report = import(&registry, catalog, Scope::Model("bought".into())).await.unwrap();
@@ -207,7 +213,9 @@ fn one_version_for_two_datasets_is_doubted() {
         // Another run says v2.0, and has other data.
         let mut answers = recorded("before");
         for (_, body) in answers.values_mut() {
-            *body = body.replace("\"mlflow.runName\"", "\"dataset_version\"").replace("\"value\": \"weak\"", "\"value\": \"v2.0\"");
+            *body = body
+                .replace("\"mlflow.runName\"", "\"dataset_version\"")
+                .replace("\"value\": \"weak\"", "\"value\": \"v2.0\"");
             *body = body.replace("aa66b917", "00000000");
         }
         *registry.answers.lock().unwrap() = answers;
@@ -225,8 +233,20 @@ fn edits() -> impl Strategy<Value = Vec<(usize, usize)>> {
 }
 
 const TEXTS: [&str; 14] = [
-    "\"v2.0\"", "\"training\"", "\"transactions\"", "\"auc\"", "\"v3.0.0\"", "\"Production\"", "\"champion\"", "\"\"",
-    "\"s3://lake/transactions@v3.0\"", "\"dataset_version\"", "\"owner\"", "\"1\"", "\"READY\"", "null",
+    "\"v2.0\"",
+    "\"training\"",
+    "\"transactions\"",
+    "\"auc\"",
+    "\"v3.0.0\"",
+    "\"Production\"",
+    "\"champion\"",
+    "\"\"",
+    "\"s3://lake/transactions@v3.0\"",
+    "\"dataset_version\"",
+    "\"owner\"",
+    "\"1\"",
+    "\"READY\"",
+    "null",
 ];
 
 fn edited(edits: &[(usize, usize)]) -> Answers {

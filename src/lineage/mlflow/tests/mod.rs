@@ -68,6 +68,7 @@ fn exchange(mut socket: &TcpStream, answers: &Mutex<Answers>, asked: &Mutex<Vec<
     asked.lock().unwrap().push(head);
     let found = answers.lock().unwrap().get(&target).cloned();
     let (status, body) = found.unwrap_or_else(|| (404, format!("no page {target}")));
-    let head = format!("HTTP/1.1 {status} OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head =
+        format!("HTTP/1.1 {status} OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
     socket.write_all(format!("{head}{body}").as_bytes()).ok()
 }

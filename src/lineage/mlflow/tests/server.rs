@@ -88,7 +88,11 @@ fn a_run_that_is_gone_costs_what_it_said() {
     }
     let report = import(&registry.uri(), &Credentials::None).unwrap();
     assert!(report.new.contains("model:fraud@1"));
-    assert!(report.unplaced.iter().any(|finding| finding.why.starts_with("MLflow has no run ")), "{:?}", report.unplaced);
+    assert!(
+        report.unplaced.iter().any(|finding| finding.why.starts_with("MLflow has no run ")),
+        "{:?}",
+        report.unplaced
+    );
 }
 
 #[test]

@@ -15,13 +15,16 @@ struct Delivery {
 
 impl Delivery {
     fn verify(&self, secret: &[u8], late: i64) -> Result<Event, WebhookError> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.headers {
-            headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());
-        }
         let signed: i64 = self.headers[TIMESTAMP].parse().unwrap_or_default();
         let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(signed + late).unwrap());
-        verify(secret, &headers, self.body.as_bytes(), now)
+        verify(secret, &self.heads(), self.body.as_bytes(), now)
+    }
+
+    fn heads(&self) -> HeaderMap {
+        let headers = self.headers.iter();
+        headers
+            .map(|(name, value)| (HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap()))
+            .collect()
     }
 
     fn with(mut self, header: &str, value: &str) -> Self {
@@ -38,7 +41,8 @@ fn recorded() -> Vec<Delivery> {
 fn what_a_real_server_delivers_is_believed() {
     let said: Vec<_> = recorded().iter().map(|delivery| delivery.verify(SECRET, 1).unwrap()).collect();
     let told = |entity: &str, action: &str| {
-        said.iter().any(|event| event.entity == entity && event.action == action && event.model.as_deref() == Some("fraud"))
+        said.iter()
+            .any(|event| event.entity == entity && event.action == action && event.model.as_deref() == Some("fraud"))
     };
     assert!(told("model_version_alias", "created") && told("model_version_alias", "deleted"), "{said:?}");
     assert!(told("model_version_tag", "deleted"), "{said:?}");
@@ -62,13 +66,37 @@ fn what_was_changed_or_signed_by_others_is_not() {
     for header in [SIGNATURE, TIMESTAMP, DELIVERY] {
         let mut without = genuine.clone();
         without.headers.remove(header);
-        let headers = without.headers.iter();
-        let headers = headers.map(|(name, value)| {
-            (HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap())
-        });
-        let found = verify(SECRET, &headers.collect(), without.body.as_bytes(), SystemTime::now());
+        let found = verify(SECRET, &without.heads(), without.body.as_bytes(), SystemTime::now());
         assert_eq!(found, Err(WebhookError::Header(header)));
     }
+}
+
+#[test]
+fn a_delivery_wakes_who_waits() {
+    let file = std::env::temp_dir().join(format!("touchmark-webhook-{}", std::process::id()));
+    let load = |secret: &str| {
+        std::fs::write(&file, secret).unwrap();
+        let loaded = Receiver::load(Some(&file));
+        std::fs::remove_file(&file).unwrap();
+        loaded
+    };
+    assert!(load("short").unwrap_err().to_string().contains("openssl rand"));
+    let receiver = load("whsec-of-a-test-alone\n").unwrap();
+    assert!(!format!("{receiver:?}").contains("whsec"));
+    let waits = || {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        std::pin::pin!(receiver.news()).poll(&mut context).is_pending()
+    };
+    assert!(waits());
+    let genuine = recorded().remove(0);
+    let at = UNIX_EPOCH + Duration::from_secs(genuine.headers[TIMESTAMP].parse().unwrap());
+    let forged = receiver.take(&genuine.with(DELIVERY, "another").heads(), b"{}", at);
+    assert!(forged.is_err() && waits());
+    let genuine = recorded().remove(0);
+    receiver.take(&genuine.heads(), genuine.body.as_bytes(), at).unwrap();
+    assert!(!waits());
+    let off = Receiver::load(None).unwrap().take(&HeaderMap::new(), b"", at).unwrap_err();
+    assert_eq!((off, off.status()), (WebhookError::Off, StatusCode::NOT_FOUND));
 }
 
 #[test]
@@ -86,8 +114,7 @@ fn signed(body: &[u8]) -> Result<Event, WebhookError> {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), &message);
     let signature = format!("v1,{}", BASE64.encode(tag.as_ref()));
     let headers = [(SIGNATURE, signature.as_str()), (TIMESTAMP, "1700000000"), (DELIVERY, "d")];
-    let headers =
-        headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::try_from(value).unwrap()));
+    let headers = headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::try_from(value).unwrap()));
     verify(SECRET, &HeaderMap::from_iter(headers), body, UNIX_EPOCH + Duration::from_secs(1_700_000_000))
 }
 
@@ -95,7 +122,10 @@ fn signed(body: &[u8]) -> Result<Event, WebhookError> {
 fn what_is_signed_and_not_of_the_registry_names_no_model() {
     let event = |body: &str| signed(body.as_bytes()).unwrap();
     assert_eq!(event(r#"{"entity":"prompt","action":"created","data":{"name":"fraud"}}"#).model, None);
-    assert_eq!(event(r#"{"entity":"registered_model","action":"created","data":{"name":"a"},"new":1}"#).model.unwrap(), "a");
+    assert_eq!(
+        event(r#"{"entity":"registered_model","action":"created","data":{"name":"a"},"new":1}"#).model.unwrap(),
+        "a"
+    );
     assert_eq!(event(r#"{"entity":"model_version","action":"created"}"#).model, None);
     assert_eq!(signed(b"[]"), Err(WebhookError::Body));
     assert_eq!(signed(&vec![b' '; BODY_BYTES_MAX + 1]), Err(WebhookError::TooLarge));
