@@ -24,6 +24,7 @@ use touchmark::protocol::grpc::Deframer;
 use touchmark::protocol::{Call, Patterns, json, recognise};
 use touchmark::sha256::Sha256;
 use touchmark::telemetry::Metrics;
+use touchmark::tlog::{Range, Receipt, Signer, leaf_hash};
 use touchmark::units::Size;
 use uuid::Uuid;
 
@@ -31,6 +32,8 @@ use support::{ANSWER, PATH, body, field, median, number, quantile, request};
 
 /// Bodies, in KiB.
 const SIZES_KIB: [usize; 3] = [1, 16, 256];
+/// Bytes of a usual entry.
+const ENTRY_BYTES: usize = 900;
 /// Entries that wait for their group together, as so many requests at once would.
 const GROUP: usize = 32;
 
@@ -40,6 +43,7 @@ fn main() -> anyhow::Result<()> {
     criterion = criterion.configure_from_args();
     protocol(&mut criterion)?;
     hashing(&mut criterion);
+    tree(&mut criterion)?;
     ledger(&mut criterion)?;
     criterion.final_summary();
     Ok(())
@@ -126,6 +130,33 @@ fn hashing(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(entry.len() as u64));
     group.bench_function("CRC-32C of an entry", |bencher| bencher.iter(|| crc32c::crc32c(black_box(&entry))));
     group.finish();
+}
+
+/// What an entry costs beside its append: as a leaf of the tree, on the integrator's thread; and its receipt, on the
+/// worker's.
+fn tree(criterion: &mut Criterion) -> anyhow::Result<()> {
+    let entry = vec![b'{'; ENTRY_BYTES];
+    let mut group = criterion.benchmark_group("tree");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("leaf hash of an entry", |bencher| bencher.iter(|| leaf_hash(black_box(&entry))));
+    let mut range = Range::new(0);
+    group.bench_function("leaf hash and its place in the tree", |bencher| {
+        bencher.iter(|| {
+            range.push(leaf_hash(black_box(&entry)), |node| {
+                black_box(node);
+            });
+        });
+    });
+    group.finish();
+
+    let signer = Signer::from_pkcs8("bench/0192f0c17c4e7a3b8c112f6d0f3e9a10", &Signer::generate_ed25519()?, false)?;
+    let leaf = leaf_hash(&entry);
+    let mut group = criterion.benchmark_group("receipt");
+    group.bench_function("signed and written", |bencher| {
+        bencher.iter(|| Receipt::sign(black_box(leaf), 1_795_195_741, &signer).map(|receipt| receipt.to_string()));
+    });
+    group.finish();
+    Ok(())
 }
 
 fn ledger(criterion: &mut Criterion) -> anyhow::Result<()> {

@@ -1,7 +1,7 @@
 //! The binary killed at many moments under load: what a client has seen is in the ledger, and a start says what it found.
 //!
-//! G1, G2 and G5 (`docs/guarantees.md`), from outside: real processes, real sockets, SIGKILL. Power loss cannot be had
-//! here; the ledger's own tests crash its file system at every call instead.
+//! G1, G2 and G5 (`docs/guarantees.md`), from outside: real processes, real sockets, SIGKILL. Where the moment is a chosen
+//! system call, or the power fails, is for `campaign`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -8,6 +8,8 @@ mod aborts;
 mod admin;
 /// What leaves the house: cosignatures and receipts.
 mod apart;
+/// Killed, failed, filled and unplugged at each call.
+mod campaign;
 /// Killed at many moments: what was seen is recorded.
 mod crash;
 /// The first thing that anybody runs.

@@ -42,7 +42,7 @@ impl Registry {
 }
 
 fn answer(request: &Message, answers: &Answers) -> Vec<u8> {
-    let target = request.target().strip_prefix("/api/2.0/mlflow/").unwrap_or_default();
+    let target = request.head.target().strip_prefix("/api/2.0/mlflow/").unwrap_or_default();
     let missing = (404, "{\"error_code\":\"RESOURCE_DOES_NOT_EXIST\"}".to_owned());
     let down = (503, "down".to_owned());
     let (status, body) = if answers.is_empty() { &down } else { answers.get(target).unwrap_or(&missing) };

@@ -56,7 +56,8 @@ impl Importer {
             self.experiments.clear();
             self.full = Some(Instant::now());
         }
-        let mut walk = Walk::new(self, catalog);
+        let skip_unchanged = self.settings.skip_unchanged;
+        let mut walk = Walk::new(self, catalog, skip_unchanged);
         match walk.scope(scope).await {
             Ok(()) => Ok(walk.finish()),
             Err(error) => Err(Stopped { report: Box::new(walk.finish()), error }),
@@ -74,11 +75,9 @@ impl Importer {
         name: &str,
         asked: &BTreeSet<String>,
     ) -> Result<(BTreeMap<String, ModelId>, Report), Stopped> {
-        let skip = std::mem::replace(&mut self.settings.skip_unchanged, false);
-        let mut walk = Walk::new(self, catalog);
+        let mut walk = Walk::new(self, catalog, false);
         let resolved = walk.resolve(name, asked).await;
         let report = walk.finish();
-        self.settings.skip_unchanged = skip;
         match resolved {
             Ok(resolved) => Ok((resolved, report)),
             Err(MlflowError::Unknown(_)) => Ok((BTreeMap::new(), report)),
@@ -132,7 +131,6 @@ impl Walk<'_> {
         let mut model = self.begin(name).await?;
         let mut listed: Option<Vec<ModelVersion>> = None;
         let mut resolved = BTreeMap::new();
-        let mut versions: BTreeMap<String, ModelVersion> = BTreeMap::new();
         for one in asked {
             let number = match one.strip_prefix('@') {
                 Some(alias) => match model.registered.aliases.iter().find(|known| known.alias == alias) {
@@ -157,7 +155,6 @@ impl Walk<'_> {
             if one.starts_with('@') || id.version == *one {
                 resolved.insert(one.clone(), id);
             }
-            versions.insert(version.version.clone(), version);
         }
         self.end(model, None).await?;
         Ok(resolved)

@@ -6,6 +6,7 @@
 //! Nothing here is on a request's way, and nothing is ever written to MLflow.
 
 mod answers;
+mod around;
 mod client;
 mod error;
 mod http;

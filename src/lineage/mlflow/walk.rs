@@ -3,10 +3,10 @@
 //! What stands in the way of one version alone (its run was deleted, its name is none) is said and passed over; what
 //! stands in the way of all ends the walk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use super::answers::{LoggedModel, ModelVersion, RegisteredModel, Run};
+use super::answers::{ModelVersion, RegisteredModel};
 use super::import::Importer;
 use super::known::{settle, withdraw, withdraw_named};
 use super::mapping::{self, Said};
@@ -33,29 +33,22 @@ pub(super) struct Model {
     context: Option<Node>,
 }
 
-/// What a version refers to.
-#[derive(Default)]
-struct Around {
-    run: Option<Run>,
-    logged: Option<LoggedModel>,
-    experiment: Option<String>,
-    siblings: Vec<ModelVersion>,
-}
-
 /// A walk and what it found.
 pub(super) struct Walk<'a> {
     pub(super) importer: &'a mut Importer,
     pub(super) report: Report,
+    /// Pass over versions that are as they were.
+    skip_unchanged: bool,
     catalog: &'a Catalog,
     runs: BTreeSet<String>,
     datasets: BTreeSet<String>,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(importer: &'a mut Importer, catalog: &'a Catalog) -> Self {
+    pub(super) fn new(importer: &'a mut Importer, catalog: &'a Catalog, skip_unchanged: bool) -> Self {
         let server = importer.client.server().to_owned();
         let report = Report { server, dry_run: importer.settings.dry_run, ..Report::default() };
-        Self { importer, report, catalog, runs: BTreeSet::new(), datasets: BTreeSet::new() }
+        Self { importer, report, skip_unchanged, catalog, runs: BTreeSet::new(), datasets: BTreeSet::new() }
     }
 
     pub(super) fn finish(&mut self) -> Report {
@@ -117,7 +110,7 @@ impl<'a> Walk<'a> {
         let mut hasher = DefaultHasher::new();
         version.hash(&mut hasher);
         let print = hasher.finish();
-        if self.importer.settings.skip_unchanged && self.importer.seen.get(&key) == Some(&print) {
+        if self.skip_unchanged && self.importer.seen.get(&key) == Some(&print) {
             self.report.found.unchanged += 1;
             return Ok(Some(id));
         }
@@ -169,8 +162,7 @@ impl<'a> Walk<'a> {
     /// Records what is said of a registered model, and of versions that are no longer there, where `all` are known.
     pub(super) async fn end(&mut self, model: Model, all: Option<&[ModelVersion]>) -> Result<(), MlflowError> {
         let name = model.registered.name.as_str();
-        let reference = NodeRef::Named { type_name: names::REGISTERED_MODEL.to_owned(), name: name.to_owned() };
-        let mut versions = std::collections::BTreeMap::new();
+        let mut versions = BTreeMap::new();
         let moving = model.registered.aliases.iter().map(|alias| &alias.version);
         for number in moving.chain(model.registered.latest_versions.iter().map(|version| &version.version)) {
             let known = match model.names.known(number) {
@@ -188,6 +180,7 @@ impl<'a> Walk<'a> {
         }
         let mut batch = Batch { author: self.importer.settings.author.clone(), ..Batch::default() };
         SOURCE.clone_into(&mut batch.source);
+        let reference = record.node.clone();
         batch.nodes.push(record);
         if let Some(context) = &model.context {
             withdraw(self.catalog, &mut batch, context, &reference, Some(FIXED)).await?;
@@ -234,65 +227,6 @@ impl<'a> Walk<'a> {
             Err(error) => return Err(error.into()),
         }
         Ok(true)
-    }
-
-    async fn around(&mut self, version: &ModelVersion) -> Result<Around, MlflowError> {
-        let mut around = Around::default();
-        if let Some(id) = mapping::logged_id(version) {
-            let answer = self.importer.client.logged_model(id).await;
-            around.logged = self.had(answer)?;
-        }
-        let of_logged = around.logged.as_ref().map_or("", |logged| logged.info.source_run_id.as_str());
-        let run = if version.run_id.is_empty() { of_logged } else { version.run_id.as_str() };
-        if !run.is_empty() {
-            let answer = self.importer.client.run(run).await;
-            around.run = self.had(answer)?;
-            around.siblings = self.listed(("run_id", run)).await?;
-        }
-        if let Some(run) = &around.run {
-            around.experiment = self.experiment(run.info.experiment_id.clone()).await?;
-        }
-        if !around.siblings.iter().any(|one| (&one.name, &one.version) == (&version.name, &version.version)) {
-            around.siblings.push(version.clone());
-        }
-        Ok(around)
-    }
-
-    async fn experiment(&mut self, id: String) -> Result<Option<String>, MlflowError> {
-        if id.is_empty() {
-            return Ok(None);
-        }
-        if !self.importer.experiments.contains_key(&id) {
-            let answer = self.importer.client.experiment(&id).await;
-            let name = self.had(answer)?;
-            self.importer.experiments.insert(id.clone(), name);
-        }
-        Ok(self.importer.experiments.get(&id).cloned().flatten())
-    }
-
-    async fn listed(&mut self, filter: (&str, &str)) -> Result<Vec<ModelVersion>, MlflowError> {
-        let (mut versions, mut page) = (Vec::new(), None);
-        for _ in 0..PAGES_MAX {
-            let found = self.importer.client.versions(filter, page.as_deref()).await?;
-            versions.extend(found.items);
-            page = found.next;
-            if page.is_none() {
-                return Ok(versions);
-            }
-        }
-        Err(MlflowError::Endless { what: format!("the versions of {}", filter.1) })
-    }
-
-    /// What was asked for, or that it cannot be had.
-    fn had<T>(&mut self, answer: Result<T, MlflowError>) -> Result<Option<T>, MlflowError> {
-        match answer {
-            Ok(answer) => Ok(Some(answer)),
-            Err(error) if error.is_of_one() => {
-                self.report.unplaced(error.what().to_owned(), error.to_string());
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
     }
 }
 
