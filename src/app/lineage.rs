@@ -22,7 +22,7 @@ use crate::telemetry::Metrics;
 /// What a source may take at the start and at a reload, before what was last known is stamped.
 pub(super) const FIRST_PATIENCE: Duration = Duration::from_secs(3);
 /// What it may take while requests are served.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 /// What MLflow may take to tell of all versions of the models, before it is asked again what is stamped: what is there
 /// by then stays.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(30);

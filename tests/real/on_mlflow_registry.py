@@ -39,7 +39,7 @@ def imported(binary, registry, catalog):
     status, _, error = command("--model", "fraud@zzz")
     check("import: no such alias", status == 1 and "MLflow has no alias 'zzz' of 'fraud'" in error, error)
     _, nodes, _ = lineage(binary, "search", "--type", "model", "--catalog", str(catalog))
-    found = {node["identity"]: node["properties"].get("stage") for node in nodes}
+    found = {node["id"]: node["properties"].get("stage") for node in nodes}
     check("import: a stage is known", found.get("model:fraud@1") == "Production", found)
 
 

@@ -129,10 +129,7 @@ impl Client {
         (key, value): (&str, &str),
         page: Option<&str>,
     ) -> Result<Page<ModelVersion>, MlflowError> {
-        let filter = match value.contains('\'') {
-            true => format!("{key}=\"{value}\""),
-            false => format!("{key}='{value}'"),
-        };
+        let filter = if value.contains('\'') { format!("{key}=\"{value}\"") } else { format!("{key}='{value}'") };
         let token = page.map(|token| format!("&page_token={}", encoded(token))).unwrap_or_default();
         let target = format!("model-versions/search?max_results={PAGE}&filter={}{token}", encoded(&filter));
         let answer: ModelVersions = self.get(&target, &format!("the versions where {filter}")).await?;

@@ -100,8 +100,8 @@ impl MlflowError {
     /// What was asked for, where it is about that.
     pub(super) fn what(&self) -> &str {
         match self {
-            Self::Unknown(what) => what,
-            Self::Forbidden { what, .. }
+            Self::Unknown(what)
+            | Self::Forbidden { what, .. }
             | Self::TooLarge { what }
             | Self::Endless { what }
             | Self::Refused { what, .. } => what,

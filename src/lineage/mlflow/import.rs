@@ -14,7 +14,7 @@ use crate::lineage::ModelId;
 use crate::lineage::catalog::Catalog;
 
 /// Runs of versions that have not changed are looked at again after this time: their tags may have.
-const FULL_LOOK: Duration = Duration::from_secs(3600);
+const FULL_LOOK: Duration = Duration::from_hours(1);
 
 /// As whom and how to import.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +51,7 @@ impl Importer {
     /// # Errors
     /// Where MLflow or the catalog fails, with what had been recorded until then.
     pub async fn import(&mut self, catalog: &Catalog, scope: &Scope) -> Result<Report, Stopped> {
-        if !self.full.is_some_and(|full| full.elapsed() < FULL_LOOK) {
+        if self.full.is_none_or(|full| full.elapsed() >= FULL_LOOK) {
             self.seen.clear();
             self.experiments.clear();
             self.full = Some(Instant::now());

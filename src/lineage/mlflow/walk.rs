@@ -165,12 +165,11 @@ impl<'a> Walk<'a> {
         let mut versions = BTreeMap::new();
         let moving = model.registered.aliases.iter().map(|alias| &alias.version);
         for number in moving.chain(model.registered.latest_versions.iter().map(|version| &version.version)) {
-            let known = match model.names.known(number) {
-                Some(known) => Some(known.to_owned()),
-                None => {
-                    let node = self.catalog.node(&format!("model:{name}@{number}"), Moment::NOW).await?;
-                    node.filter(|node| node.text("mlflow.version") == Some(number)).map(|_| number.clone())
-                }
+            let known = if let Some(known) = model.names.known(number) {
+                Some(known.to_owned())
+            } else {
+                let node = self.catalog.node(&format!("model:{name}@{number}"), Moment::NOW).await?;
+                node.filter(|node| node.text("mlflow.version") == Some(number)).map(|_| number.clone())
             };
             versions.extend(known.map(|known| (number.as_str(), known)));
         }
@@ -214,9 +213,10 @@ impl<'a> Walk<'a> {
 
     /// Whether it was recorded: what the catalog refuses is said.
     async fn record(&mut self, batch: &Batch, what: &str) -> Result<bool, MlflowError> {
-        let recorded = match self.importer.settings.dry_run {
-            true => self.catalog.preview(batch).await,
-            false => self.catalog.record(batch).await,
+        let recorded = if self.importer.settings.dry_run {
+            self.catalog.preview(batch).await
+        } else {
+            self.catalog.record(batch).await
         };
         match recorded {
             Ok(recorded) => self.report.add(recorded),

@@ -21,7 +21,7 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of a secret, at least.
 pub const SECRET_BYTES_MIN: usize = 16;
 /// How far from now a delivery may have been signed: clocks differ, and MLflow tries again for some minutes.
-const WINDOW: Duration = Duration::from_secs(5 * 60);
+const WINDOW: Duration = Duration::from_mins(5);
 /// Bytes of a delivery's id.
 const ID_BYTES_MAX: usize = 128;
 

@@ -192,15 +192,16 @@ fn by_tag(run: &str, inputs: &mut [Input<'_>], tags: &Tags<'_>, notes: &mut Note
     let Some(text) = tags.get(VERSION) else { return more };
     for word in text.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty()).take(INPUTS_MAX) {
         let what = format!("tag dataset_version '{word}' of run {run}");
-        let id = match word.contains('@') {
-            true => word.trim_start_matches("dataset:").parse::<DatasetId>(),
-            false => match alone(word, inputs, tags) {
+        let id = if word.contains('@') {
+            word.trim_start_matches("dataset:").parse::<DatasetId>()
+        } else {
+            match alone(word, inputs, tags) {
                 Ok(id) => id,
                 Err(why) => {
                     notes.say(what, why);
                     continue;
                 }
-            },
+            }
         };
         let id = match id {
             Ok(id) => id,

@@ -125,10 +125,8 @@ impl Notes {
         let mut kept = BTreeMap::new();
         let mut beyond = 0_usize;
         for (name, value) in values {
-            let name_problem = match name.is_empty() {
-                true => Some("it has no name".to_owned()),
-                false => problem(name, NAME_BYTES_MAX),
-            };
+            let name_problem =
+                if name.is_empty() { Some("it has no name".to_owned()) } else { problem(name, NAME_BYTES_MAX) };
             let short: String = name.chars().take(80).collect();
             match (name_problem, keep(value)) {
                 (Some(problem), _) | (None, Err(problem)) => self.say(format!("{what} '{short}'"), problem),

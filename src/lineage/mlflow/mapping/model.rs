@@ -84,9 +84,8 @@ fn metrics(said: &Said<'_>, run_metrics: &BTreeSet<String>, what: &str, notes: &
         }
     }
     let values = last.into_iter().map(|(name, (_, value))| (name, value));
-    notes.named(&format!("metric of {what}"), values, |value| match value.is_finite() {
-        true => Ok(value),
-        false => Err("it is no finite number".to_owned()),
+    notes.named(&format!("metric of {what}"), values, |value| {
+        if value.is_finite() { Ok(value) } else { Err("it is no finite number".to_owned()) }
     })
 }
 

@@ -96,9 +96,8 @@ fn parameters(run: &Run, what: &str, notes: &mut Notes) -> BTreeMap<String, Stri
 fn metrics(run: &Run, what: &str, notes: &mut Notes) -> BTreeMap<String, f64> {
     let sorted: BTreeMap<&str, f64> =
         run.data.metrics.iter().map(|metric| (metric.key.as_str(), metric.value)).collect();
-    notes.named(&format!("metric of {what}"), sorted, |value| match value.is_finite() {
-        true => Ok(value),
-        false => Err("it is no finite number".to_owned()),
+    notes.named(&format!("metric of {what}"), sorted, |value| {
+        if value.is_finite() { Ok(value) } else { Err("it is no finite number".to_owned()) }
     })
 }
 

@@ -25,10 +25,6 @@ async fn registered(catalog: &Catalog, name: &str) -> [Option<String>; 3] {
     [of("alias"), of("stage"), of("tag")]
 }
 
-fn some(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
 #[test]
 fn a_registry_is_imported_and_twice_is_once() {
     let (registry, stores) = (Registry::new(recorded("before")), Stores::new(Causality::Refuse));
@@ -37,8 +33,8 @@ fn a_registry_is_imported_and_twice_is_once() {
         let line = "found 3 models, 5 versions, 4 runs and 6 datasets;";
         assert!(first.to_string().starts_with(line), "{first}");
         assert!(first.new.contains("model:fraud@v3.0.0"), "by its tag: {:?}", first.new);
-        assert_eq!(registered(catalog, "champion").await[0], some("1"));
-        assert_eq!(registered(catalog, "Production").await[1], some("1"));
+        assert_eq!(registered(catalog, "champion").await[0], Some("1".to_owned()));
+        assert_eq!(registered(catalog, "Production").await[1], Some("1".to_owned()));
         let content = content_of(catalog, &"fraud@1".parse().unwrap(), Moment::NOW).await.unwrap().unwrap();
         let datasets: Vec<_> =
             content.datasets.iter().map(|d| format!("{}@{} {:?}", d.name, d.version, d.role)).collect();
@@ -60,16 +56,16 @@ fn what_moved_is_taken_over_and_what_others_said_stays() {
         let mut facts = crate::lineage::Facts::default();
         facts.models.push(crate::lineage::ModelFact {
             id: "fraud@1".into(),
-            digest: some(&format!("sha256:{}", "a".repeat(64))),
+            digest: Some(format!("sha256:{}", "a".repeat(64))),
             ..Default::default()
         });
         catalog.record(&facts.batch("ann", "cli").unwrap()).await.unwrap();
         *registry.answers.lock().unwrap() = recorded("after");
         let moved = import(&registry, catalog, Scope::Model("fraud".into())).await.unwrap();
         assert!(moved.new.is_empty() && moved.changed.contains("model:fraud@1"), "{moved:?}");
-        assert_eq!(registered(catalog, "champion").await[0], some("2"));
+        assert_eq!(registered(catalog, "champion").await[0], Some("2".to_owned()));
         assert_eq!(registered(catalog, "challenger").await[0], None, "taken away");
-        assert_eq!(registered(catalog, "Production").await[1], some("2"));
+        assert_eq!(registered(catalog, "Production").await[1], Some("2".to_owned()));
         let model = catalog.node("model:fraud@1", Moment::NOW).await.unwrap().unwrap();
         assert_eq!(
             (model.state, model.text("stage"), model.text("tag.tier")),
@@ -88,13 +84,13 @@ fn one_version_is_imported_alone() {
     stores.each(async |catalog| {
         let report = import(&registry, catalog, "fraud@champion".parse().unwrap()).await.unwrap();
         assert_eq!((report.found.versions, report.found.runs), (1, 1));
-        assert_eq!(registered(catalog, "champion").await[0], some("1"));
+        assert_eq!(registered(catalog, "champion").await[0], Some("1".to_owned()));
         let said = report.unplaced.iter().any(|finding| finding.what.contains("alias 'challenger'"));
         assert!(said, "{:?}", report.unplaced);
         let report = import(&registry, catalog, "fraud/2".parse().unwrap()).await.unwrap();
         assert_eq!(report.found.versions, 1);
-        assert_eq!(registered(catalog, "challenger").await[0], some("2"));
-        assert_eq!(registered(catalog, "champion").await[0], some("1"), "known from before");
+        assert_eq!(registered(catalog, "challenger").await[0], Some("2".to_owned()));
+        assert_eq!(registered(catalog, "champion").await[0], Some("1".to_owned()), "known from before");
         let unknown = |stopped: Stopped| matches!(stopped.error, MlflowError::Unknown(_)).then(|| stopped.to_string());
         let error = import(&registry, catalog, "fraud@zzz".parse().unwrap()).await.unwrap_err();
         assert_eq!(unknown(error).unwrap(), "MLflow has no alias 'zzz' of 'fraud'");
@@ -129,7 +125,7 @@ fn what_a_configuration_names_is_resolved() {
         let champion = BTreeSet::from(["@champion".to_owned()]);
         let (resolved, _) = importer.resolve(catalog, "fraud", &champion).await.unwrap();
         assert_eq!(resolved["@champion"], ModelId::new("fraud", "2").unwrap());
-        assert_eq!(registered(catalog, "champion").await[0], some("2"));
+        assert_eq!(registered(catalog, "champion").await[0], Some("2".to_owned()));
         let (nothing, _) = importer.resolve(catalog, "nope", &champion).await.unwrap();
         assert!(nothing.is_empty());
     });
