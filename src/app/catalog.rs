@@ -118,6 +118,7 @@ impl Control {
                     pending = false;
                 }
                 sourced.import(&config).await;
+                sourced.look(&config).await;
                 pause = config.lineage.refresh.0;
             }
         });

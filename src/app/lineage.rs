@@ -109,6 +109,13 @@ impl Sourced {
         }
     }
 
+    /// Looks how much of what is served leads back to data, once the catalog is open.
+    pub(super) async fn look(&self, config: &Config) {
+        if let Ok(catalog) = self.0.catalog.get() {
+            super::traceable::observe(catalog, config, &self.0.metrics).await;
+        }
+    }
+
     /// The identity of a configured model; `None` where its version is an alias that nobody knows.
     pub(super) fn identity(
         &self,
@@ -198,7 +205,7 @@ async fn from_catalog(opening: &Opening, asked: &BTreeSet<Asked>) -> Result<Know
 }
 
 /// The version that an alias names now.
-async fn alias_of(catalog: &Catalog, name: &str, alias: &str) -> Result<Option<ModelId>, CatalogError> {
+pub(super) async fn alias_of(catalog: &Catalog, name: &str, alias: &str) -> Result<Option<ModelId>, CatalogError> {
     let model = catalog.named(names::REGISTERED_MODEL, name, Moment::NOW).await?;
     let version = model.as_ref().and_then(|model| model.text(&format!("alias.{alias}")));
     Ok(version.and_then(|version| ModelId::new(name, version).ok()))

@@ -15,6 +15,7 @@ mod mlflow;
 mod register;
 mod reload;
 mod run;
+mod traceable;
 mod traffic;
 mod witness;
 

@@ -80,6 +80,7 @@ impl Filter {
             model,
             version,
             dataset: self.dataset.clone(),
+            touching: None,
             outcome: self.outcome.clone(),
             kind: kind.or(kind_default),
             from: self.from,

@@ -6,14 +6,18 @@
 mod backup;
 mod completeness;
 mod diff;
+mod impact;
 mod import;
+mod prediction;
+mod predictions;
 mod reproducible;
 pub(super) mod require;
 mod search;
 mod show;
+mod untracked;
 mod walk;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -48,6 +52,12 @@ enum Command {
     Downstream(walk::Args),
     /// Compares two models, or two deployments
     Diff(diff::Args),
+    /// Tells what hangs on a dataset: models, deployments and predictions
+    Impact(impact::Args),
+    /// Leads from a prediction back to raw data, and tells what has changed since
+    Prediction(prediction::Args),
+    /// Tells which models answered that the catalog does not know
+    Untracked(untracked::Args),
     /// Tells whether a model could be made again
     Reproducible(reproducible::Args),
     /// Tells how much leads back to where it came from
@@ -117,6 +127,18 @@ impl Place {
         Ok(Reader::open(&self.dir()?)?)
     }
 
+    /// The ledger, where there is one.
+    fn ledger_if_any(&self) -> Result<Option<Reader>> {
+        let opened = self.ledger();
+        let nothing = |cause: &(dyn std::error::Error + 'static)| {
+            cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        match opened {
+            Err(error) if error.chain().any(nothing) => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
     fn source(&self) -> Source {
         self.config.as_ref().map_or_else(Source::default, Source::file)
     }
@@ -159,6 +181,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
             Command::Upstream(args) => walk::run(args, Direction::Upstream, out).await,
             Command::Downstream(args) => walk::run(args, Direction::Downstream, out).await,
             Command::Diff(args) => diff::run(args, out).await,
+            Command::Impact(args) => impact::run(args, out).await,
+            Command::Prediction(args) => prediction::run(args, out).await,
+            Command::Untracked(args) => untracked::run(args, out).await,
             Command::Reproducible(args) => reproducible::run(args, out).await,
             Command::Completeness(args) => completeness::run(args, out).await,
             Command::Import(args) => import::run(args, out).await,

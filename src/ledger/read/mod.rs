@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub use follow::Follow;
 pub use heads::BySize;
 use memchr::memmem::Finder;
-pub use query::Query;
+pub use query::{Query, Touching};
 pub(crate) use tiles::Starts;
 
 use crate::ledger::frame::{FRAME_BYTES_MAX, FrameKind};

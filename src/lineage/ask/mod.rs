@@ -15,6 +15,7 @@ mod reach;
 pub mod render;
 mod require;
 mod since;
+mod traced;
 mod traffic;
 
 #[cfg(test)]
@@ -30,4 +31,5 @@ pub use names::{KINDS, NameError, find, find_among};
 pub use reach::{Arrow, Lineage, Question, only, reach};
 pub use require::{Check, Reproduction, Required, fields, reproduction, required};
 pub use since::{Since, since};
+pub use traced::{Traced, traced};
 pub use traffic::{Traffic, Untracked};

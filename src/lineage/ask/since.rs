@@ -5,7 +5,10 @@ use serde::Serialize;
 
 use super::document::{content, graph_of};
 use crate::lineage::Role;
-use crate::lineage::catalog::{Catalog, CatalogError, Direction, Moment, Node, Value, names};
+use crate::lineage::catalog::{Catalog, CatalogError, Direction, Filter, Moment, Node, Value, names};
+
+/// Newer versions of a dataset that are counted.
+const NEWER_MAX: u32 = 1000;
 
 /// One thing that is different now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -89,19 +92,31 @@ async fn aliases(catalog: &Catalog, model: &Node, then: Moment, found: &mut Vec<
     Ok(())
 }
 
-/// Versions of its training data that were recorded after the one that it has.
+/// Versions of its training data that were recorded after the one that it has: the newest, and how many.
 async fn newer_data(catalog: &Catalog, model: &Node, found: &mut Vec<Since>) -> Result<(), CatalogError> {
     let graph = graph_of(catalog, model, Moment::NOW).await?;
     for dataset in content(&graph, model).datasets.iter().filter(|dataset| dataset.role == Role::Training) {
         let namespace = dataset.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
-        let stem = format!("dataset:{namespace}{}@", dataset.name);
-        let Some(ours) = catalog.node(&format!("{stem}{}", dataset.version), Moment::NOW).await? else { continue };
-        for candidate in catalog.candidates(&stem, Moment::NOW).await? {
-            // Numbers only grow.
-            if let Some(other) = catalog.node(&candidate, Moment::NOW).await?.filter(|other| other.id > ours.id) {
-                let what = format!("{candidate} is newer");
-                found.push(Since { about: ours.identity.clone(), what, time: Some(other.created), author: None });
-            }
+        let stem = format!("{namespace}{}@", dataset.name);
+        let Some(ours) = catalog.node(&format!("dataset:{stem}{}", dataset.version), Moment::NOW).await? else {
+            continue;
+        };
+        // Numbers only grow.
+        let later = Filter {
+            type_name: Some(names::DATASET.to_owned()),
+            name: Some(stem),
+            after: Some(ours.id),
+            limit: Some(NEWER_MAX),
+            ..Filter::default()
+        };
+        let later = catalog.search(&later, Moment::NOW).await?;
+        if let Some(newest) = later.nodes.last() {
+            let what = match later.nodes.len() - 1 {
+                0 => format!("{} is newer", newest.identity),
+                _ if later.next.is_some() => format!("more than {NEWER_MAX} versions are newer"),
+                others => format!("{} is newer, and {others} before it", newest.identity),
+            };
+            found.push(Since { about: ours.identity, what, time: Some(newest.created), author: None });
         }
     }
     Ok(())
