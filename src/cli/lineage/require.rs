@@ -15,7 +15,7 @@ pub(in crate::cli) struct Args {
     /// The model: NAME@VERSION, NAME@ALIAS, or a name that fits one
     #[arg(value_name = "MODEL")]
     model: String,
-    /// What must be known, such as dataset_version,git_commit
+    /// What must be known, such as `dataset_version,git_commit`
     #[arg(long, value_name = "FIELD", value_delimiter = ',', required = true, value_parser = field)]
     require: Vec<String>,
     #[command(flatten)]

@@ -25,9 +25,9 @@ pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
     let detail = detail(&catalog, node, moment).await?;
     catalog.close().await;
     if args.asked.json {
-        json_line(&detail, out)?
+        json_line(&detail, out)?;
     } else {
-        print(&detail, out)?
+        print(&detail, out)?;
     }
     if detail.truncated {
         output::note("there is more than is shown");

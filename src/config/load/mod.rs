@@ -129,7 +129,7 @@ impl Source {
         let mut root = self.parse(text.as_deref().unwrap_or_default())?;
         let _other_variables = Environment::read().overlay(&mut root, SECTIONS);
         Ok(match root.get_mut(&Path::parse(key)).map(|node| &node.value) {
-            Some(Value::Scalar(text, kind)) if *kind != Kind::Null => Some(text.to_string()),
+            Some(Value::Scalar(text, kind)) if *kind != Kind::Null => Some(text.clone()),
             _ => None,
         })
     }
