@@ -203,6 +203,7 @@ def settled(text):
     times = sorted(set(re.findall(r"\b1[0-9]{12}\b", text)))
     for number, time in enumerate(times):
         text = text.replace(time, str(1_700_000_000_000 + 1000 * number))
+    text = text.replace(str(Path(sys.argv[0]).resolve()), Path(sys.argv[0]).name)
     return re.sub(r"127\.0\.0\.1:[0-9]+", "mlflow:5000", text)
 
 

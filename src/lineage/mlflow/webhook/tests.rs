@@ -1,3 +1,5 @@
+//! Deliveries of a real server, and what others might send in their place.
+
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
