@@ -12,10 +12,11 @@ use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::{sleep, timeout};
 
-use super::lineage::Sourced;
+use super::lineage::{FIRST_PATIENCE, PATIENCE, Sourced};
 use crate::config::Config;
 use crate::lineage::SourceKind;
 use crate::lineage::catalog::{Batch, Opening};
+use crate::lineage::mlflow::webhook::Receiver;
 
 /// What its connections may still take at the end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -71,14 +72,15 @@ impl Control {
         let (catalog, sourced, config) = (self.catalog.clone(), sourced.clone(), config.clone());
         // What was last known stands where it takes longer, which is told by the refresh.
         self.wait(async move {
-            let own = config.lineage.source == SourceKind::Catalog && config.lineage.server.is_none();
+            let source = config.lineage.source;
+            let own = matches!(source, SourceKind::Catalog | SourceKind::Mlflow) && config.lineage.server.is_none();
             let open = async {
                 while own && catalog.get().is_err() {
                     sleep(OPEN_STEP).await;
                 }
             };
             let _late = timeout(OPEN_PATIENCE, open).await;
-            sourced.refresh(&config).await;
+            sourced.refresh(&config, FIRST_PATIENCE).await;
         });
     }
 
@@ -102,21 +104,25 @@ impl Control {
         let _ = over.recv();
     }
 
-    /// Asks the source again and again, by the configuration in force.
-    pub(super) fn follow(&self, sourced: &Sourced, config: &Config) {
+    /// Asks the source again and again, by the configuration in force, and at once when a webhook tells of news.
+    pub(super) fn follow(&self, sourced: &Sourced, config: &Config, webhooks: Receiver) {
         let (sourced, in_force, changed) = (sourced.clone(), Arc::clone(&self.config), Arc::clone(&self.changed));
         let config = in_force.get_or_init(|| ArcSwap::from_pointee(config.clone())).load_full();
         self.spawn(async move {
             let mut pending = false;
             let mut pause = config.lineage.refresh.0;
             loop {
-                sleep(pause).await;
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = webhooks.news() => {}
+                }
                 let Some(config) = in_force.get().map(ArcSwap::load_full) else { return };
-                pending |= sourced.refresh(&config).await;
+                pending |= sourced.refresh(&config, PATIENCE).await;
                 if let Some(tell) = changed.get().filter(|_| pending) {
                     tell();
                     pending = false;
                 }
+                sourced.import(&config).await;
                 sourced.look(&config).await;
                 pause = config.lineage.refresh.0;
             }

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::timeout;
 
+use super::mlflow::Registry;
 use crate::config::Config;
 use crate::lineage::ask::{ALIAS, resolved};
 use crate::lineage::catalog::Opening;
@@ -19,14 +20,19 @@ use crate::lineage::{self, Content, Declared, Facts, Identity, ModelId, Remote, 
 use crate::telemetry::Metrics;
 
 /// What a source may take at the start and at a reload, before what was last known is stamped.
-const FIRST_PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const FIRST_PATIENCE: Duration = Duration::from_secs(3);
+/// What it may take while requests are served.
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+/// What MLflow may take to tell of all versions of the models, before it is asked again what is stamped: what is there
+/// by then stays.
+const IMPORT_PATIENCE: Duration = Duration::from_secs(30);
 /// What the file of what was last known is called, in the data directory.
 const LAST_KNOWN: &str = "lineage.json";
 
 /// A model as the configuration names it: its name, and its version or `@ALIAS`.
-type Asked = (String, String);
+pub(super) type Asked = (String, String);
 /// What the source said of it.
-type Known = BTreeMap<String, Content>;
+pub(super) type Known = BTreeMap<String, Content>;
 
 /// The lineage of all configured models, as the source last told it.
 #[derive(Clone, Debug)]
@@ -35,6 +41,7 @@ pub(super) struct Sourced(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     catalog: Opening,
+    mlflow: Registry,
     last_known: PathBuf,
     metrics: Arc<Metrics>,
     known: Mutex<State>,
@@ -55,6 +62,7 @@ impl Sourced {
         let known = read(&last_known);
         Self(Arc::new(Inner {
             catalog,
+            mlflow: Registry::default(),
             last_known,
             metrics: Arc::clone(metrics),
             known: Mutex::new(State { known, answered: None }),
@@ -62,12 +70,12 @@ impl Sourced {
     }
 
     /// Asks the source about every model that the configuration names. Whether anything is known otherwise than before.
-    pub(super) async fn refresh(&self, config: &Config) -> bool {
+    pub(super) async fn refresh(&self, config: &Config, patience: Duration) -> bool {
         if config.lineage.source == SourceKind::Static {
             return false;
         }
         let source = label(config.lineage.source);
-        let found = match timeout(FIRST_PATIENCE, self.ask(config)).await {
+        let found = match timeout(patience, self.ask(config)).await {
             Ok(Ok(found)) => found,
             Ok(Err(reason)) => return self.failed(source, &reason),
             Err(_) => return self.failed(source, "it did not answer in time"),
@@ -84,6 +92,19 @@ impl Sourced {
         state.known = found;
         write(&self.0.last_known, &state.known);
         true
+    }
+
+    /// Brings into the catalog what the source knows beside what is stamped.
+    pub(super) async fn import(&self, config: &Config) {
+        if config.lineage.source != SourceKind::Mlflow {
+            return;
+        }
+        // While it is being opened, or where MLflow does not answer, the refresh has said so.
+        let Ok(catalog) = self.0.catalog.get() else { return };
+        let imported = timeout(IMPORT_PATIENCE, self.0.mlflow.import(config, catalog, &asked(config))).await;
+        if imported.is_err() {
+            tracing::info!("MLflow has not told of all versions yet: the rest comes after the next refresh");
+        }
     }
 
     /// Looks how much of what is served leads back to data, once the catalog is open.
@@ -134,12 +155,7 @@ impl Sourced {
     }
 
     async fn ask(&self, config: &Config) -> Result<Known, String> {
-        let asked: BTreeSet<Asked> = config
-            .backends
-            .iter()
-            .flat_map(|backend| &backend.models)
-            .map(|model| (model.name.clone(), model.version.clone()))
-            .collect();
+        let asked = asked(config);
         match (config.lineage.source, &config.lineage.file) {
             (SourceKind::Static, _) | (SourceKind::File, None) => Ok(Known::new()),
             (SourceKind::File, Some(file)) => from_file(file, &asked),
@@ -147,8 +163,18 @@ impl Sourced {
                 None => from_catalog(&self.0.catalog, &asked).await,
                 Some(server) => from_server(server, &config.lineage, &asked).await,
             },
+            (SourceKind::Mlflow, _) => {
+                let before = self.0.known.lock().unwrap_or_else(PoisonError::into_inner).known.clone();
+                self.0.mlflow.known(config, &self.0.catalog, &asked, &before).await
+            }
         }
     }
+}
+
+/// The models that the configuration names.
+fn asked(config: &Config) -> BTreeSet<Asked> {
+    let models = config.backends.iter().flat_map(|backend| &backend.models);
+    models.map(|model| (model.name.clone(), model.version.clone())).collect()
 }
 
 fn from_file(file: &Path, asked: &BTreeSet<Asked>) -> Result<Known, String> {
@@ -190,6 +216,7 @@ fn label(source: SourceKind) -> &'static str {
         SourceKind::Static => "static",
         SourceKind::File => "file",
         SourceKind::Catalog => "catalog",
+        SourceKind::Mlflow => "mlflow",
     }
 }
 

@@ -12,6 +12,7 @@ mod catalog;
 mod cataloging;
 mod health;
 mod lineage;
+mod mlflow;
 mod register;
 mod reload;
 mod run;
@@ -30,6 +31,7 @@ use crate::admin::{self, AdminError, Readiness};
 use crate::config::Config;
 use crate::ledger::{self, Ledger};
 use crate::lineage::Identity;
+use crate::lineage::mlflow::webhook::Receiver;
 use crate::proxy::{Admission, BackendConfig, Phase, Server, Shared, Snapshot, SnapshotError};
 use crate::telemetry::{Metrics, Service, TraceError, Tracer};
 
@@ -108,6 +110,8 @@ impl App {
         let auth = admin::Auth::load(&config.admin)?;
 
         let control = catalog::Control::start(&config).map_err(io_error("cannot start the control plane's thread"))?;
+        let webhooks = Receiver::load(config.lineage.mlflow.webhook_secret_file.as_deref())
+            .map_err(io_error("lineage.mlflow.webhook_secret_file cannot be used"))?;
         let sourced = lineage::Sourced::new(&config.ledger.dir, control.catalog(), metrics);
         control.first(&sourced, &config);
         let Compiled { snapshot, identities, backends } = compile(&config, &sourced, metrics)?;
@@ -152,7 +156,7 @@ impl App {
         let server =
             Server::start(&config.proxy, &socket, &shared).map_err(io_error("cannot start the proxy's threads"))?;
         control.register(register::batch(&config, &backends, &traffic::weights(&shared.snapshot.load())));
-        control.follow(&sourced, &config);
+        control.follow(&sourced, &config, webhooks);
         tracing::info!(listen = %listening, admin = %admin.address(), ledger = %config.ledger.dir.display(),
             deployment = %config.deployment.name, instance = %instance, "serving");
         Ok(Self {

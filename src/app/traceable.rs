@@ -5,9 +5,9 @@
 use std::time::Instant;
 
 use crate::config::Config;
+use crate::lineage::Role;
 use crate::lineage::ask::resolved;
 use crate::lineage::catalog::{Catalog, CatalogError};
-use crate::lineage::Role;
 use crate::telemetry::Metrics;
 
 /// Sets `deployment_traceable_ratio` and `lineage_query_seconds{query="document"}`. A catalog that does not answer leaves

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use http::Uri;
 
 use super::{Config, health};
-use crate::lineage;
+use crate::lineage::{self, Declared, SourceKind};
 use crate::proxy::{self, BackendConfig, UpstreamProtocol};
 use crate::tls::TlsConfig;
 use crate::units::Size;
@@ -38,7 +38,7 @@ pub(super) fn validate(config: &Config) -> Problems {
         name("deployment.instance", instance, report);
     }
     proxy(&config.proxy, report);
-    backends(&config.backends, report);
+    backends(config, report);
     ledger(config, report);
     if config.proxy.listen == config.admin.listen && config.proxy.listen.port() != 0 {
         wrong(report, "admin.listen", "is proxy.listen too: choose another port");
@@ -135,7 +135,8 @@ fn sticky(config: &proxy::StickyConfig, report: &mut Problems) {
     }
 }
 
-fn backends(backends: &[BackendConfig], report: &mut Problems) {
+fn backends(config: &Config, report: &mut Problems) {
+    let backends = &config.backends;
     if backends.is_empty() {
         wrong(report, "backends", "none: name a model server here, or with --upstream URL --model NAME@VERSION");
     }
@@ -157,7 +158,7 @@ fn backends(backends: &[BackendConfig], report: &mut Problems) {
         backend_tls(&key, backend, report);
         health::validate(&key, backend, report);
         models(&key, backend, report);
-        lineages(&key, backend, &mut documents, report);
+        lineages(&key, (backend, config.lineage.source), &mut documents, report);
     }
     if !backends.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
         wrong(report, "backends", "every weight is 0: no call would be served");
@@ -211,10 +212,23 @@ fn models(backend_key: &str, backend: &BackendConfig, report: &mut Problems) {
 type Documents<'a> = HashMap<(&'a str, &'a str), (String, [u8; 32])>;
 
 /// One model version has one lineage, whichever backend answers.
-fn lineages<'a>(backend_key: &str, backend: &'a BackendConfig, documents: &mut Documents<'a>, report: &mut Problems) {
+fn lineages<'a>(
+    backend_key: &str,
+    (backend, source): (&'a BackendConfig, SourceKind),
+    documents: &mut Documents<'a>,
+    report: &mut Problems,
+) {
     for (index, model) in backend.models.iter().enumerate() {
         let key = format!("{backend_key}.models[{index}]");
-        match lineage::resolve(&model.declared()) {
+        // An alias names no version of its own; what else is declared must hold all the same.
+        let alias = model.version.strip_prefix('@');
+        if alias.is_some() && source == SourceKind::Static {
+            let problem = format!("'{}' is an alias, and nobody here knows it: set lineage.source", model.version);
+            wrong(report, format!("{key}.version"), problem);
+            continue;
+        }
+        let declared = model.declared();
+        match lineage::resolve(&Declared { version: alias.unwrap_or(declared.version), ..declared }) {
             Ok(identity) => {
                 let digest = identity.document.digest;
                 let (first_key, first) =

@@ -38,10 +38,11 @@ mod http2;
 mod lifecycle;
 /// Every limit is met.
 mod limits;
-/// What CI jobs say of their runs.
-mod lineage_record;
 /// Lineage over HTTP.
 mod lineage_api;
+/// What CI jobs say of their runs.
+mod lineage_record;
+mod mlflow;
 /// Notes beside another implementation's.
 mod notes;
 /// `TensorFlow` Serving and `TorchServe`.

@@ -7,6 +7,7 @@ mod backup;
 mod completeness;
 mod diff;
 mod impact;
+mod import;
 mod prediction;
 mod predictions;
 mod record;
@@ -30,6 +31,7 @@ use crate::config::Source;
 use crate::ledger::read::Reader;
 use crate::lineage::ask::NameError;
 use crate::lineage::catalog::{Catalog, CatalogError, Causality, Direction, Location, Moment};
+use crate::lineage::mlflow::MlflowError;
 use crate::lineage::{CATALOG_FILE, FactsError, IdentityError};
 
 /// `touchmark lineage …`
@@ -63,6 +65,8 @@ enum Command {
     Reproducible(reproducible::Args),
     /// Tells how much leads back to where it came from
     Completeness(completeness::Args),
+    /// Brings in what another registry knows
+    Import(import::Args),
     /// Copies a catalog that is a file, while it is in use
     Backup(backup::Args),
 }
@@ -192,6 +196,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
             Command::Untracked(args) => untracked::run(args, out).await,
             Command::Reproducible(args) => reproducible::run(args, out).await,
             Command::Completeness(args) => completeness::run(args, out).await,
+            Command::Import(args) => import::run(args, out).await,
             Command::Backup(args) => backup::run(args, out).await,
         }
     })
@@ -215,6 +220,13 @@ pub(super) fn status(error: &anyhow::Error) -> Option<Status> {
         if let Some(error) = cause.downcast_ref::<CatalogError>() {
             let usage = error.is_callers() || matches!(error, CatalogError::Url(_));
             return usage.then_some(Status::Usage);
+        }
+        if let Some(error) = cause.downcast_ref::<MlflowError>() {
+            return Some(match error {
+                MlflowError::Address { .. } => Status::Usage,
+                MlflowError::Unknown(_) => Status::Negative,
+                _ => Status::Failed,
+            });
         }
         let usage = cause.is::<IdentityError>() || cause.is::<FactsError>();
         usage.then_some(Status::Usage)

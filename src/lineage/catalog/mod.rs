@@ -11,6 +11,7 @@ mod look;
 mod opening;
 mod read;
 mod record;
+mod said;
 mod search;
 mod store;
 mod types;

@@ -18,6 +18,18 @@ impl Catalog {
     /// # Errors
     /// Where something in it is not right or refers to nothing (nothing is recorded then), or the database fails.
     pub async fn record(&self, batch: &Batch) -> Result<Recorded, CatalogError> {
+        self.write(batch, true).await
+    }
+
+    /// What recording a batch would come to; nothing is kept.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub async fn preview(&self, batch: &Batch) -> Result<Recorded, CatalogError> {
+        self.write(batch, false).await
+    }
+
+    async fn write(&self, batch: &Batch, keep: bool) -> Result<Recorded, CatalogError> {
         check(batch)?;
         let mut transaction = self.store.write().await?;
         let (change, time) = next_change(&mut transaction).await?;
@@ -33,7 +45,7 @@ impl Catalog {
             writer.member(member).await?;
         }
         let mut done = writer.done;
-        if done.created.is_empty() && done.changed.is_empty() && done.linked == 0 {
+        if !keep || (done.created.is_empty() && done.changed.is_empty() && done.linked == 0) {
             transaction.rollback().await?;
             return Ok(done);
         }
