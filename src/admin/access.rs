@@ -63,12 +63,14 @@ pub(super) enum Right {
     Audit,
     /// To change how the process serves.
     Operate,
+    /// Nothing, since the request is signed: whoever answers looks at the signature.
+    Signed,
 }
 
 impl Role {
     fn may(self, right: Right) -> bool {
         match right {
-            Right::Open | Right::View => true,
+            Right::Open | Right::View | Right::Signed => true,
             Right::Record => matches!(self, Self::Recorder | Self::Operator),
             Right::Audit => matches!(self, Self::Auditor | Self::Operator),
             Right::Operate => self == Self::Operator,
@@ -80,7 +82,7 @@ impl Right {
     /// Roles that have it, for messages.
     pub(super) fn roles(self) -> &'static str {
         match self {
-            Self::Open | Self::View => "viewer",
+            Self::Open | Self::View | Self::Signed => "viewer",
             Self::Record => "recorder or operator",
             Self::Audit => "auditor or operator",
             Self::Operate => "operator",

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::EXPECT;
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -79,7 +79,10 @@ impl Room {
             let asked = asked(nobody, route, request, Bytes::new());
             return self.work(route, asked, Vec::new()).await;
         }
-        let Some(caller) = self.parts.auth.caller(request.headers(), peer.ip()) else {
+        let signed = route.is_some_and(|route| route.right == Right::Signed);
+        let sender = || Caller { name: peer.ip().to_string().into(), role: None };
+        let caller = if signed { Some(sender()) } else { self.parts.auth.caller(request.headers(), peer.ip()) };
+        let Some(caller) = caller else {
             let refused = self.rated(&peer.ip().to_string(), unauthorized());
             if let Some(route) = route.filter(|route| route.is_logged()) {
                 let line = Line::new(None, peer.to_string(), request.method(), path);
@@ -196,6 +199,7 @@ fn asked<B>(caller: Caller, route: &Route, request: &Request<B>, body: Bytes) ->
         rest: route.fit(path).unwrap_or_default().to_owned(),
         path: path.to_owned(),
         query: request.uri().query().unwrap_or_default().to_owned(),
+        headers: if route.right == Right::Signed { request.headers().clone() } else { HeaderMap::new() },
         body,
     }
 }

@@ -25,6 +25,7 @@ mod system;
 mod tiles;
 mod tls;
 mod traffic;
+mod webhook;
 
 #[cfg(test)]
 mod tests;

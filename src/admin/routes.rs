@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderMap, Method};
 
 use super::access::{Auth, Caller, Right};
 use super::access_log::AccessLog;
@@ -18,8 +18,10 @@ use super::readiness::Readiness;
 use super::system::{self, Status};
 use super::tiles;
 use super::traffic::{self, Traffic};
+use super::webhook;
 use crate::ledger::Tiles;
 use crate::lineage::catalog::Opening;
+use crate::lineage::mlflow::webhook::Receiver;
 use crate::telemetry::Metrics;
 
 /// What the listener speaks of.
@@ -41,6 +43,8 @@ pub struct Parts {
     pub serving: Option<Serving>,
     /// Asked and told about lineage.
     pub catalog: Opening,
+    /// Told what MLflow tells.
+    pub webhooks: Receiver,
     /// The runtime of the control plane, on which all that asks the catalog runs.
     pub control: tokio::runtime::Handle,
 }
@@ -69,6 +73,8 @@ pub(super) struct Asked {
     pub(super) rest: String,
     /// After the `?`.
     pub(super) query: String,
+    /// The header fields of a request that is signed; none of any other.
+    pub(super) headers: HeaderMap,
     /// The body, unpacked; empty where the route takes none.
     pub(super) body: Bytes,
 }
@@ -112,7 +118,7 @@ macro_rules! control {
 }
 
 /// Everything that is here. Of paths that fit the first one counts.
-pub(super) static ROUTES: [Route; 24] = [
+pub(super) static ROUTES: [Route; 25] = [
     get("/livez", Right::Open, Handler::Now(system::livez)),
     get("/readyz", Right::Open, Handler::Now(system::readyz)),
     get("/metrics", Right::View, Handler::Now(system::metrics)),
@@ -126,6 +132,7 @@ pub(super) static ROUTES: [Route; 24] = [
     takes(Method::PUT, "/api/v1/traffic", Right::Operate, 16 * KIB, Handler::Now(traffic::put)),
     takes(Method::POST, "/api/v1/lineage", Right::Record, 4 * MIB, control!(lineage::event)),
     takes(Method::POST, "/api/v1/lineage/batch", Right::Record, 16 * MIB, control!(lineage::batch)),
+    takes(Method::POST, "/api/v1/webhooks/mlflow", Right::Signed, 256 * KIB, Handler::Now(webhook::mlflow)),
     get("/api/v1/nodes", Right::View, control!(lineage::nodes)),
     get("/api/v1/nodes/{id}", Right::View, control!(lineage::node)),
     get("/api/v1/upstream/{id}", Right::View, control!(lineage::upstream)),

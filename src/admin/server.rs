@@ -87,7 +87,7 @@ impl Handle {
 pub fn serve(listener: TcpListener, parts: Parts, tls: Option<&TlsConfig>) -> Result<Handle, AdminError> {
     let tls = tls.map(Tls::load).transpose()?;
     if !parts.auth.required() {
-        tracing::warn!(
+        tracing::info!(
             "no token is configured for the admin listener: whoever reaches loopback may read and record, as may every \
              container of a pod; nobody may operate (admin.tokens)"
         );

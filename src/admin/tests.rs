@@ -126,6 +126,7 @@ fn start(json: &str) -> Running {
         }),
         rate: config.rate,
         access_log: AccessLog::new(&folder.0),
+        webhooks: crate::lineage::mlflow::webhook::Receiver::default(),
         catalog: Opening::default(),
         control: control.handle().clone(),
     };
@@ -298,7 +299,8 @@ fn traffic_is_moved_with_put() {
 #[test]
 fn a_token_guards_everything_but_health() {
     let running = start(r#"{"token":"s3cret"}"#);
-    for route in &ROUTES {
+    // What is signed shows no token.
+    for route in ROUTES.iter().filter(|route| route.right != Right::Signed) {
         let (path, open) = (route.path, route.right == Right::Open);
         let bare = ask(&running, route.method.as_str(), path, "");
         assert_eq!(bare.status, if open { 200 } else { 401 }, "{path}");

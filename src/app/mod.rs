@@ -137,6 +137,7 @@ impl App {
             access_log: admin::AccessLog::new(&config.ledger.dir),
             serving: Some(serving(&config, &weights, &snapshot, &ledger)),
             catalog: control.catalog(),
+            webhooks: webhooks.clone(),
             control: control.handle(),
         };
         let admin = admin::serve(admin_socket, parts, config.admin.tls.as_ref())?;

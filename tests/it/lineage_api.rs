@@ -6,15 +6,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use touchmark::admin::TokenConfig;
 use touchmark::lineage::SourceKind;
 use touchmark::tls::{BackendTlsConfig, TlsConfig};
 
-use super::support::ledger::sha256;
 use super::support::message::{INFER, Message, OUTPUT, get, ok, post, post_with};
 use super::support::model_server::ModelServer;
 use super::support::tls::{Authority, NAME};
-use super::support::touchmark::{Folder, Setup, Touchmark};
+use super::support::touchmark::{Folder, Setup, Touchmark, token};
 use super::support::wire::Wire;
 use super::support::{eventually, soon};
 
@@ -58,11 +56,6 @@ async fn opened(admin: SocketAddr, fields: &[(&str, &str)]) {
         }
         tokio::task::yield_now().await;
     }
-}
-
-fn token(name: &str, role: &str) -> TokenConfig {
-    let digest = sha256(name.as_bytes());
-    serde_json::from_value(json!({"name": format!("the {role}"), "role": role, "sha256": digest})).unwrap()
 }
 
 fn access(folder: &Path) -> Vec<Value> {

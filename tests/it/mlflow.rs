@@ -2,15 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 use touchmark::lineage::SourceKind;
 use touchmark::lineage::catalog::{Catalog, Causality, Location, Moment};
+use touchmark::units::Period;
 
-use super::support::message::{INFER, Message, OUTPUT, ok, post};
+use super::support::message::{INFER, Message, OUTPUT, message, ok, post};
 use super::support::model_server::ModelServer;
-use super::support::soon;
-use super::support::touchmark::{Folder, Setup, Touchmark};
+use super::support::touchmark::{Folder, Setup, Touchmark, token};
+use super::support::wire::Wire;
+use super::support::{eventually, soon};
 
 type Answers = BTreeMap<String, (u16, String)>;
 
@@ -140,4 +146,52 @@ async fn a_version_goes_by_its_number_or_by_its_tag_and_nothing_is_guessed() {
         let touchmark = setup(&model, &registry, asked).start();
         assert_eq!(stamps(&touchmark).await, expected, "{asked}");
     }
+}
+
+/// Sends a delivery, signed as MLflow signs. The answer's status.
+async fn deliver(touchmark: &Touchmark, secret: &[u8], body: &str) -> u16 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().to_string();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let tag = hmac::sign(&key, format!("d-1.{now}.{body}").as_bytes());
+    let signature = format!("v1,{}", BASE64.encode(tag.as_ref()));
+    let fields = [
+        ("host", "admin"),
+        ("content-type", "application/json"),
+        ("x-mlflow-signature", &*signature),
+        ("x-mlflow-timestamp", &*now),
+        ("x-mlflow-delivery-id", "d-1"),
+    ];
+    let mut admin = Wire::connect(touchmark.admin).await;
+    admin.send(message("POST /api/v1/webhooks/mlflow HTTP/1.1", &fields, body)).await;
+    admin.answer().await.head.status()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signed_webhook_has_the_server_asked_at_once() {
+    let model = ModelServer::answering(ok(OUTPUT)).await;
+    let registry = Registry::new(BEFORE).await;
+    let secret = b"whsec-of-a-test-alone";
+    let setup = setup(&model, &registry, "@champion").with(|config| {
+        // Whoever delivers has no token: the signature stands for it.
+        config.admin.tokens = vec![token("somebody", "operator")];
+        config.lineage.refresh = Period::secs(3600);
+    });
+    let file = setup.folder.path().join("secret");
+    std::fs::write(&file, secret).unwrap();
+    let touchmark = setup.with(|config| config.lineage.mlflow.webhook_secret_file = Some(file)).start();
+    assert_eq!(stamps(&touchmark).await, stamped("1", "v2.0"));
+    let asked = || registry.server.received().requests.len();
+    let event = r#"{"entity":"model_version_alias","action":"created","data":{"name":"fraud"}}"#;
+
+    let before = asked();
+    assert_eq!(deliver(&touchmark, b"another secret entirely", event).await, 401);
+    assert_eq!(deliver(&touchmark, secret, "no event").await, 400);
+    assert_eq!(deliver(&touchmark, secret, event).await, 200);
+    eventually("the server to be asked", || (asked() > before).then_some(())).await;
+    // What was refused is on record as well.
+    let log = std::fs::read_to_string(touchmark.folder.path().join("access.jsonl")).unwrap();
+    for status in [401, 400, 200] {
+        assert!(log.contains(&format!("\"status\":{status}")), "{status}: {log}");
+    }
+    touchmark.predictions(1).await;
 }

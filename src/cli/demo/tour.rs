@@ -131,7 +131,9 @@ impl Tour<'_> {
             let begin = if place == 0 { "back:" } else { "  ◀──" };
             writeln!(out, "   {begin:<9} {}", step.join(" ◀── "))?;
         }
-        writeln!(out, "   {:<9} {}", "changed:", style.value(&diff.sentence))?;
+        for (place, part) in diff.sentence.split("; ").enumerate() {
+            writeln!(out, "   {:<9} {}", if place == 0 { "changed:" } else { "" }, style.value(part))?;
+        }
         let made: u64 = impact.predictions.iter().map(|row| row.predictions).sum();
         let of = impact.models.join(", ");
         writeln!(out, "   {:<9} a bug in {} would concern {of} and {made} predictions", "forward:", impact.of)?;
