@@ -17,5 +17,6 @@ pub mod proxy;
 pub mod sha256;
 pub mod telemetry;
 pub mod tlog;
+pub mod tls;
 pub mod units;
 pub mod witness;

@@ -17,12 +17,15 @@ use blocks::{Block, blocks, shows};
 use machine::Machine;
 
 /// What commands of blocks that are not run begin with.
-const ELSEWHERE: [&str; 4] = ["bash .ci/run", "cargo ", "docker ", "kubectl "];
+const ELSEWHERE: [&str; 5] = ["bash .ci/run", "cargo ", "docker ", "kubectl ", "touchmark lineage import mlflow "];
 /// Documents with commands. The others must have none.
-const RUN: [&str; 6] = [
+const RUN: [&str; 9] = [
     "README.md",
+    "docs/api.md",
     "docs/configuration.md",
     "docs/guarantees.md",
+    "docs/lineage.md",
+    "docs/mlflow.md",
     "docs/operations.md",
     "docs/runbook.md",
     "docs/witness.md",
@@ -71,6 +74,11 @@ fn the_operators_page() {
 }
 
 #[test]
+fn the_page_on_the_admin_listener() {
+    run("docs/api.md");
+}
+
+#[test]
 fn the_runbook() {
     run("docs/runbook.md");
 }
@@ -83,6 +91,16 @@ fn the_page_on_configuration() {
 #[test]
 fn the_page_on_the_witness() {
     run("docs/witness.md");
+}
+
+#[test]
+fn the_page_on_lineage() {
+    run("docs/lineage.md");
+}
+
+#[test]
+fn the_page_on_mlflow() {
+    run("docs/mlflow.md");
 }
 
 #[test]

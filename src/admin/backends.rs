@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use serde::Serialize;
 
-use super::routes::{Answer, Parts, json};
+use super::answer::{Answer, alone, json};
+use super::routes::{Asked, Parts};
 
 /// Knows the model servers.
 pub trait Backends: Send + Sync + std::fmt::Debug {
@@ -97,10 +98,11 @@ pub struct ServedState {
     pub not_declared: Vec<String>,
 }
 
-pub(super) fn get(parts: &Parts) -> Answer {
+pub(super) fn get(parts: &Parts, _: &Asked) -> Answer {
     #[derive(Serialize)]
     struct Body {
         backends: Vec<BackendState>,
     }
-    json(StatusCode::OK, &Body { backends: parts.backends.backends() })
+    let Some(serving) = &parts.serving else { return alone() };
+    json(StatusCode::OK, &Body { backends: serving.backends.backends() })
 }

@@ -4,53 +4,47 @@
 //! predictions starves a health check. It listens on loopback unless a token is configured. Sockets are bound before
 //! anything else starts and served when the parts exist, hence [`bind`] and [`serve`].
 //!
-//! It does not speak TLS and is not meant for the open internet.
+//! A request's way: `server` (accept, TLS) → `dispatch` (who, may they, the body, the access log) → a handler of the
+//! table in `routes`. It is not meant for the open internet.
 
-mod auth;
+mod access;
+mod access_log;
+mod answer;
 mod backends;
+mod body;
+mod config;
+mod dispatch;
+mod lineage;
+mod query;
+mod rates;
 mod readiness;
 mod routes;
+mod seats;
 mod server;
+mod system;
 mod tiles;
+mod tls;
 mod traffic;
+mod webhook;
 
 #[cfg(test)]
 mod tests;
 
-pub use auth::{Auth, Secret};
+pub use access::{Auth, Role, Secret};
+pub use access_log::AccessLog;
 pub use backends::{BackendState, Backends, CheckState, EjectionState, ModelState, ServedState};
+pub use config::{Config, TokenConfig};
 pub use readiness::{Readiness, Reason};
-pub use routes::{Parts, Status};
+pub use routes::{Parts, Serving};
 pub use server::{Handle, serve};
+pub use system::Status;
 pub use traffic::Traffic;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
-/// The port, where the configuration does not say otherwise.
-const PORT: u16 = 9091;
-
-/// The section `admin`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "AdminConfig"))]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// The address to listen on. One that is not loopback needs a token.
-    pub listen: SocketAddr,
-    /// The bearer token that everything but `/livez` and `/readyz` asks for. Better kept in a file.
-    pub token: Option<Secret>,
-    /// A file that holds the token, such as a mounted Kubernetes Secret. Read once, at the start.
-    pub token_file: Option<PathBuf>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)), token: None, token_file: None }
-    }
-}
+use crate::tls::TlsError;
 
 /// Why the admin listener cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +58,12 @@ pub enum AdminError {
     Open {
         /// The configured address.
         listen: SocketAddr,
+    },
+    /// A digest that is none.
+    #[error("admin.tokens[{at}].sha256: must be 64 hexadecimal digits: printf %s TOKEN | sha256sum")]
+    Digest {
+        /// Which token, from 0.
+        at: usize,
     },
     /// Both ways to give a token are used.
     #[error("admin.token and admin.token_file are both set: keep one")]
@@ -90,6 +90,9 @@ pub enum AdminError {
         /// Why.
         source: io::Error,
     },
+    /// Its certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No thread could be started.
     #[error("the admin listener's thread cannot be started")]
     Thread(#[source] io::Error),

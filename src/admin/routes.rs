@@ -1,39 +1,28 @@
-//! What the admin listener answers: one table of paths, and the answers.
+//! What the admin listener answers: one table of methods and paths, who may ask, and who answers.
 //!
-//! Answers are whole; nothing here waits, and what has to be read from files is told to whoever may wait. Errors are
-//! problem details (RFC 9457).
+//! It knows nothing of sockets and bodies; `dispatch` reads the table from left to right.
 
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
-use prometheus::TextEncoder;
-use serde::Serialize;
+use http::{HeaderMap, Method};
 
-use super::auth::Auth;
+use super::access::{Auth, Caller, Right};
+use super::access_log::AccessLog;
+use super::answer::Answer;
 use super::backends::{self, Backends};
-use super::readiness::{Readiness, Reason};
-use super::tiles::Asked;
+use super::lineage;
+use super::readiness::Readiness;
+use super::system::{self, Status};
+use super::tiles;
 use super::traffic::{self, Traffic};
+use super::webhook;
 use crate::ledger::Tiles;
 use crate::lineage::catalog::Opening;
+use crate::lineage::mlflow::webhook::Receiver;
 use crate::telemetry::Metrics;
-
-/// The Prometheus text format, version 0.0.4.
-const TEXT_FORMAT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD");
-const METHODS_TO_CHANGE: HeaderValue = HeaderValue::from_static("GET, HEAD, PUT");
-const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"Bearer realm="touchmark""#);
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-
-/// The description of what is here and nothing more; a test holds it against [`ROUTES`].
-const OPENAPI: &str = include_str!("openapi.json");
 
 /// What the listener speaks of.
 #[derive(Clone, Debug)]
@@ -46,220 +35,190 @@ pub struct Parts {
     pub status: Status,
     /// What callers must show.
     pub auth: Auth,
+    /// Requests a second of one caller.
+    pub rate: u32,
+    /// Told who changed what, and who read the ledger.
+    pub access_log: AccessLog,
+    /// The data path and the ledger; a catalog alone has none.
+    pub serving: Option<Serving>,
+    /// Asked and told about lineage.
+    pub catalog: Opening,
+    /// Told what MLflow tells.
+    pub webhooks: Receiver,
+    /// The runtime of the control plane, on which all that asks the catalog runs.
+    pub control: tokio::runtime::Handle,
+}
+
+/// The data path and its ledger.
+#[derive(Clone, Debug)]
+pub struct Serving {
     /// Moved at `/api/v1/traffic`.
     pub traffic: Arc<dyn Traffic>,
     /// Shown at `/api/v1/backends`.
     pub backends: Arc<dyn Backends>,
     /// Served at `/checkpoint` and `/tile`.
     pub tiles: Arc<Tiles>,
-    /// Asked and told under `/api/v1`.
-    pub catalog: Opening,
+    /// The data directory, in which the ledger lies.
+    pub dir: PathBuf,
 }
 
-/// Who this process is.
+/// What was asked, once it is known that it may be.
 #[derive(Clone, Debug)]
-pub struct Status {
-    deployment: String,
-    instance: String,
-    started: SystemTime,
-    since: Instant,
+pub(super) struct Asked {
+    /// Who asks; the author of what is recorded.
+    pub(super) caller: Caller,
+    /// The path, as it was sent.
+    pub(super) path: String,
+    /// What stands in the place of the route's last `{…}`, as it was sent; it may hold slashes.
+    pub(super) rest: String,
+    /// After the `?`.
+    pub(super) query: String,
+    /// The header fields of a request that is signed; none of any other.
+    pub(super) headers: HeaderMap,
+    /// The body, unpacked; empty where the route takes none.
+    pub(super) body: Bytes,
 }
 
-impl Status {
-    /// A process that starts now, by `deployment.name` and `deployment.instance`.
-    pub fn new(deployment: &str, instance: &str) -> Self {
-        Self {
-            deployment: deployment.to_owned(),
-            instance: instance.to_owned(),
-            started: SystemTime::now(),
-            since: Instant::now(),
-        }
-    }
+pub(super) type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// Who answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Handler {
+    /// At once, from what is at hand.
+    Now(fn(&Parts, &Asked) -> Answer),
+    /// After waiting for a thread of the listener's that reads files.
+    File(fn(Arc<Parts>, Asked) -> Answering),
+    /// On the control plane's runtime.
+    Control(fn(Arc<Parts>, Asked) -> Answering),
 }
 
-pub(super) type Answer = Response<Full<Bytes>>;
-type Handler = fn(&Parts) -> Answer;
-type Change = fn(&Parts, &[u8]) -> Answer;
-
-/// Who may ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    /// Everybody: a kubelet has no token.
-    Open,
-    /// Who shows the token, where one is configured.
-    Token,
+/// One line of the table.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// `GET` answers `HEAD` too.
+    pub(super) method: Method,
+    /// The path; the last `{…}` stands for all that follows, one before it for a part between slashes.
+    pub(super) path: &'static str,
+    /// What the caller must have.
+    pub(super) right: Right,
+    /// Bytes of the body that it takes, at most, packed and unpacked; 0: it takes none.
+    pub(super) body_max: usize,
+    /// Who answers.
+    pub(super) handler: Handler,
 }
 
-/// Bytes of a body that is put here, at most.
-pub(super) const BODY_BYTES_MAX: usize = 16 << 10;
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
 
-/// Every path, GET and HEAD.
-pub(super) const ROUTES: [(&str, Access, Handler); 7] = [
-    ("/livez", Access::Open, livez),
-    ("/readyz", Access::Open, readyz),
-    ("/metrics", Access::Token, metrics),
-    ("/api/v1/openapi.json", Access::Token, openapi),
-    ("/api/v1/status", Access::Token, status),
-    ("/api/v1/traffic", Access::Token, traffic::get),
-    ("/api/v1/backends", Access::Token, backends::get),
+/// Answered on the control plane's runtime.
+macro_rules! control {
+    ($handler:path) => {
+        Handler::Control(|parts, asked| Box::pin($handler(parts, asked)))
+    };
+}
+
+/// Everything that is here. Of paths that fit the first one counts.
+pub(super) static ROUTES: [Route; 25] = [
+    get("/livez", Right::Open, Handler::Now(system::livez)),
+    get("/readyz", Right::Open, Handler::Now(system::readyz)),
+    get("/metrics", Right::View, Handler::Now(system::metrics)),
+    get("/checkpoint", Right::Audit, Handler::Now(tiles::checkpoint)),
+    get("/tile/entries/{index}", Right::Audit, Handler::File(|parts, asked| Box::pin(tiles::tile(parts, asked)))),
+    get("/tile/{level}/{index}", Right::Audit, Handler::File(|parts, asked| Box::pin(tiles::tile(parts, asked)))),
+    get("/api/v1/openapi.json", Right::View, Handler::Now(system::openapi)),
+    get("/api/v1/status", Right::View, Handler::Now(system::status)),
+    get("/api/v1/backends", Right::View, Handler::Now(backends::get)),
+    get("/api/v1/traffic", Right::View, Handler::Now(traffic::get)),
+    takes(Method::PUT, "/api/v1/traffic", Right::Operate, 16 * KIB, Handler::Now(traffic::put)),
+    takes(Method::POST, "/api/v1/lineage", Right::Record, 4 * MIB, control!(lineage::event)),
+    takes(Method::POST, "/api/v1/lineage/batch", Right::Record, 16 * MIB, control!(lineage::batch)),
+    takes(Method::POST, "/api/v1/webhooks/mlflow", Right::Signed, 256 * KIB, Handler::Now(webhook::mlflow)),
+    get("/api/v1/nodes", Right::View, control!(lineage::nodes)),
+    get("/api/v1/nodes/{id}", Right::View, control!(lineage::node)),
+    get("/api/v1/upstream/{id}", Right::View, control!(lineage::upstream)),
+    get("/api/v1/downstream/{id}", Right::View, control!(lineage::downstream)),
+    get("/api/v1/diff", Right::View, control!(lineage::diff)),
+    get("/api/v1/impact/{id}", Right::Audit, control!(lineage::impact)),
+    get("/api/v1/prediction/{id}", Right::Audit, control!(lineage::prediction)),
+    get("/api/v1/reproducible/{id}", Right::View, control!(lineage::reproducible)),
+    get("/api/v1/completeness", Right::View, control!(lineage::completeness)),
+    get("/api/v1/untracked", Right::Audit, control!(lineage::untracked)),
+    get("/api/v1/resolve", Right::View, control!(lineage::resolve)),
 ];
 
-/// What can be changed, with PUT. Always with the token, where one is configured.
-pub(super) const CHANGES: [(&str, Change); 1] = [("/api/v1/traffic", traffic::put)];
-
-/// What becomes of a request.
-#[derive(Debug)]
-pub(super) enum Reply {
-    /// It is answered.
-    Whole(Answer),
-    /// It may be, once something was read.
-    Read(Asked),
+const fn get(path: &'static str, right: Right, handler: Handler) -> Route {
+    Route { method: Method::GET, path, right, body_max: 0, handler }
 }
 
-/// Takes one request. `body` is what a PUT brings; of all others it is not read.
-pub(super) fn take<B>(parts: &Parts, request: &Request<B>, body: &Body) -> Reply {
-    let path = request.uri().path();
-    let change = CHANGES.iter().find(|(known, _)| *known == path).map(|(_, change)| change);
-    let route = ROUTES.iter().find(|(known, ..)| *known == path);
-    let open = route.is_some_and(|(_, access, _)| *access == Access::Open);
-    let reads = [Method::GET, Method::HEAD].contains(request.method());
-    // Before anything else, so that a caller without token does not learn what is here.
-    Reply::Whole(if !open && !parts.auth.allows(request.headers()) {
-        unauthorized()
-    } else if let (&Method::PUT, Some(change)) = (request.method(), change) {
-        changed(parts, request.headers(), *change, body)
-    } else if let Some((_, _, handler)) = route {
-        if reads { handler(parts) } else { not_allowed(change.is_some()) }
-    } else if let Some(asked) = Asked::parse(path) {
-        if reads {
-            return Reply::Read(asked);
+const fn takes(method: Method, path: &'static str, right: Right, body_max: usize, handler: Handler) -> Route {
+    Route { method, path, right, body_max, handler }
+}
+
+impl Route {
+    /// Whether it answers this method.
+    pub(super) fn answers(&self, method: &Method) -> bool {
+        self.method == *method || (self.method == Method::GET && *method == Method::HEAD)
+    }
+
+    /// Whether the access log is told: every change, and every read of the ledger.
+    pub(super) fn is_logged(&self) -> bool {
+        self.is_write() || self.right == Right::Audit
+    }
+
+    /// Whether it changes something.
+    pub(super) fn is_write(&self) -> bool {
+        self.method != Method::GET
+    }
+
+    /// What stands in the place of the last `{…}`, where the path fits; an empty text where there is no such place.
+    pub(super) fn fit<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let parts = self.path.split('/').count();
+        let mut given = path.splitn(parts, '/');
+        let mut last = "";
+        for wanted in self.path.split('/') {
+            let part = given.next()?;
+            if wanted.starts_with('{') {
+                if part.is_empty() {
+                    return None;
+                }
+                last = part;
+            } else if part != wanted {
+                return None;
+            }
         }
-        not_allowed(false)
-    } else {
-        problem(StatusCode::NOT_FOUND, "nothing is here; /api/v1/openapi.json says what is")
-    })
-}
-
-/// Puts in what every answer carries.
-pub(super) fn finish(mut answer: Answer) -> Answer {
-    answer.headers_mut().entry(CACHE_CONTROL).or_insert(NO_STORE);
-    answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
-    answer
-}
-
-/// What came with a PUT.
-#[derive(Debug)]
-pub(super) enum Body {
-    /// Nothing was read: it is no PUT.
-    Unread,
-    /// All of it.
-    Whole(Bytes),
-    /// Longer than [`BODY_BYTES_MAX`].
-    TooLong,
-    /// It did not come in time, or broke off.
-    Broken,
-}
-
-fn changed(parts: &Parts, headers: &HeaderMap, change: Change, body: &Body) -> Answer {
-    // A page in a browser cannot send this type to another site without being asked first: no change by a forged form.
-    let is_json = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
-    match body {
-        _ if !is_json => problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send it as 'content-type: application/json'"),
-        Body::Whole(bytes) => change(parts, bytes),
-        Body::TooLong => problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 16 KiB"),
-        Body::Unread | Body::Broken => problem(StatusCode::BAD_REQUEST, "the body did not come whole"),
+        Some(if self.path.ends_with('}') { last } else { "" })
     }
 }
 
-fn livez(_: &Parts) -> Answer {
-    json(StatusCode::OK, &serde_json::json!({ "live": true }))
-}
-
-fn readyz(parts: &Parts) -> Answer {
-    #[derive(Serialize)]
-    struct Body {
-        ready: bool,
-        reasons: Vec<Reason>,
+/// Every method that a path answers; empty where nothing is there.
+pub(super) fn methods(path: &str) -> Vec<&'static str> {
+    let mut methods = Vec::new();
+    for route in ROUTES.iter().filter(|route| route.fit(path).is_some()) {
+        methods.push(route.method.as_str());
+        methods.extend((route.method == Method::GET).then_some("HEAD"));
     }
-    let reasons = parts.readiness.objections();
-    let ready = reasons.is_empty();
-    json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &Body { ready, reasons })
+    methods.dedup();
+    methods
 }
 
-fn metrics(parts: &Parts) -> Answer {
-    match TextEncoder::new().encode_to_string(&parts.metrics.registry().gather()) {
-        Ok(text) => whole(StatusCode::OK, TEXT_FORMAT, text),
-        Err(error) => {
-            tracing::error!(error = %error, "metrics cannot be rendered");
-            problem(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be rendered; the log says why")
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_take_what_they_say() {
+        let fit = |pattern: &'static str, path: &'static str| {
+            get(pattern, Right::View, Handler::Now(system::livez)).fit(path)
+        };
+        assert_eq!(fit("/livez", "/livez"), Some(""));
+        assert_eq!(fit("/livez", "/livez/"), None);
+        assert_eq!(fit("/livez", "/"), None);
+        assert_eq!(fit("/tile/{level}/{index}", "/tile/0/x001/000"), Some("x001/000"));
+        assert_eq!(fit("/tile/{level}/{index}", "/tile//000"), None);
+        assert_eq!(fit("/nodes/{identity}", "/nodes/model:a@1"), Some("model:a@1"));
+        assert_eq!(fit("/nodes/{identity}", "/nodes/"), None);
+        assert_eq!(fit("/nodes/{identity}", "/nodes"), None);
+        assert_eq!(methods("/api/v1/traffic"), ["GET", "HEAD", "PUT"]);
+        assert!(methods("/nothing").is_empty());
     }
-}
-
-fn openapi(_: &Parts) -> Answer {
-    whole(StatusCode::OK, JSON, OPENAPI)
-}
-
-fn status(parts: &Parts) -> Answer {
-    #[derive(Serialize)]
-    struct Body<'a> {
-        version: &'a str,
-        commit: Option<&'a str>,
-        deployment: &'a str,
-        instance: &'a str,
-        started: Option<String>,
-        uptime_seconds: u64,
-        ready: bool,
-    }
-    let Status { deployment, instance, started, since } = &parts.status;
-    let started = jiff::Timestamp::try_from(*started).ok().map(|time| format!("{time:.6}"));
-    json(
-        StatusCode::OK,
-        &Body {
-            version: env!("CARGO_PKG_VERSION"),
-            commit: option_env!("TOUCHMARK_COMMIT"),
-            deployment,
-            instance,
-            started,
-            uptime_seconds: since.elapsed().as_secs(),
-            ready: parts.readiness.objections().is_empty(),
-        },
-    )
-}
-
-fn not_allowed(changes: bool) -> Answer {
-    let (detail, methods) = if changes {
-        ("ask with GET or HEAD, change with PUT", METHODS_TO_CHANGE)
-    } else {
-        ("ask with GET or HEAD", METHODS)
-    };
-    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, detail);
-    answer.headers_mut().insert(ALLOW, methods);
-    answer
-}
-
-fn unauthorized() -> Answer {
-    let mut answer = problem(StatusCode::UNAUTHORIZED, "send the configured token as 'authorization: Bearer TOKEN'");
-    answer.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
-    answer
-}
-
-pub(super) fn problem(status: StatusCode, detail: &str) -> Answer {
-    let title = status.canonical_reason().unwrap_or_default();
-    let body = serde_json::json!({ "title": title, "status": status.as_u16(), "detail": detail });
-    whole(status, PROBLEM, body.to_string())
-}
-
-pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
-    match serde_json::to_string(body) {
-        Ok(text) => whole(status, JSON, text),
-        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be written as JSON"),
-    }
-}
-
-fn whole(status: StatusCode, media_type: HeaderValue, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, media_type);
-    answer
 }

@@ -9,8 +9,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
-use super::routes::{Answer, problem};
-use crate::ledger::Tiles;
+use super::answer::{Answer, alone, problem};
+use super::routes::{Asked, Parts};
 use crate::tlog::TilePath;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -19,34 +19,24 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 /// nothing (RFC 9111, section 3.5).
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("max-age=31536000, immutable");
 
-/// What is here, as the API's description names it.
-#[cfg(test)]
-pub(super) const PATHS: [&str; 3] = ["/checkpoint", "/tile/entries/{index}", "/tile/{level}/{index}"];
-
-/// What was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// The newest checkpoint.
-    Checkpoint,
-    /// A tile, or entries.
-    Tile(TilePath),
-}
-
-impl Asked {
-    /// Reads a path; `None` where it is none of these.
-    pub(super) fn parse(path: &str) -> Option<Self> {
-        let path = path.strip_prefix('/')?;
-        if path == "checkpoint" { Some(Self::Checkpoint) } else { TilePath::parse(path).map(Self::Tile) }
-    }
-}
-
-/// Answers from the ledger's files.
-pub(super) async fn answer(tiles: &Arc<Tiles>, asked: Asked) -> Answer {
-    let path = match asked {
-        Asked::Checkpoint => return checkpoint(tiles),
-        Asked::Tile(path) => path,
+/// The newest checkpoint.
+pub(super) fn checkpoint(parts: &Parts, _: &Asked) -> Answer {
+    let Some(serving) = &parts.serving else { return alone() };
+    let Some(note) = serving.tiles.checkpoint() else {
+        return problem(StatusCode::NOT_FOUND, "no checkpoint was signed yet: the first comes within a second");
     };
-    let reading = Arc::clone(tiles);
+    let mut answer = Response::new(Full::new(note.into()));
+    answer.headers_mut().insert(CONTENT_TYPE, TEXT);
+    answer
+}
+
+/// A tile, or entries, from the ledger's files.
+pub(super) async fn tile(parts: Arc<Parts>, asked: Asked) -> Answer {
+    let Some(path) = asked.path.strip_prefix('/').and_then(TilePath::parse) else {
+        return problem(StatusCode::NOT_FOUND, "that is no tile; /api/v1/openapi.json says what is");
+    };
+    let Some(serving) = &parts.serving else { return alone() };
+    let reading = Arc::clone(&serving.tiles);
     let read = tokio::task::spawn_blocking(move || reading.get(path)).await;
     match read {
         Ok(Ok(Some(bytes))) => {
@@ -65,13 +55,4 @@ pub(super) async fn answer(tiles: &Arc<Tiles>, asked: Asked) -> Answer {
             problem(StatusCode::INTERNAL_SERVER_ERROR, "it cannot be read")
         }
     }
-}
-
-fn checkpoint(tiles: &Tiles) -> Answer {
-    let Some(note) = tiles.checkpoint() else {
-        return problem(StatusCode::NOT_FOUND, "no checkpoint was signed yet: the first comes within a second");
-    };
-    let mut answer = Response::new(Full::new(note.into()));
-    answer.headers_mut().insert(CONTENT_TYPE, TEXT);
-    answer
 }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::routes::{Answer, Parts, json, problem};
+use super::answer::{Answer, alone, json, problem};
+use super::routes::{Asked, Parts};
 
 /// Moves traffic between backends.
 pub trait Traffic: Send + Sync + std::fmt::Debug {
@@ -28,20 +29,22 @@ struct Body {
     weights: BTreeMap<String, u32>,
 }
 
-pub(super) fn get(parts: &Parts) -> Answer {
-    json(StatusCode::OK, &Body { weights: parts.traffic.weights() })
+pub(super) fn get(parts: &Parts, _: &Asked) -> Answer {
+    let Some(serving) = &parts.serving else { return alone() };
+    json(StatusCode::OK, &Body { weights: serving.traffic.weights() })
 }
 
-pub(super) fn put(parts: &Parts, body: &[u8]) -> Answer {
-    let asked: Body = match serde_json::from_slice(body) {
-        Ok(asked) => asked,
+pub(super) fn put(parts: &Parts, asked: &Asked) -> Answer {
+    let Some(serving) = &parts.serving else { return alone() };
+    let body: Body = match serde_json::from_slice(&asked.body) {
+        Ok(body) => body,
         Err(error) => {
             let detail = format!(r#"{error}: send {{"weights": {{"BACKEND": 1, …}}}}"#);
             return problem(StatusCode::BAD_REQUEST, &detail);
         }
     };
-    match parts.traffic.shift(&asked.weights) {
-        Ok(()) => get(parts),
+    match serving.traffic.shift(&body.weights) {
+        Ok(()) => get(parts, asked),
         Err(detail) => problem(StatusCode::UNPROCESSABLE_ENTITY, &detail),
     }
 }

@@ -9,13 +9,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::{sleep, timeout};
 
-use super::lineage::Sourced;
+use super::lineage::{FIRST_PATIENCE, PATIENCE, Sourced};
 use crate::config::Config;
 use crate::lineage::SourceKind;
 use crate::lineage::catalog::{Batch, Opening};
+use crate::lineage::mlflow::webhook::Receiver;
 
 /// What its connections may still take at the end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -31,6 +32,7 @@ type Changed = Box<dyn Fn() + Send + Sync>;
 pub(super) struct Control {
     /// There until the drop, which may happen where a runtime must not be waited for.
     runtime: Option<Runtime>,
+    handle: Handle,
     catalog: Opening,
     /// The configuration in force, once there is something to follow.
     config: Arc<OnceLock<ArcSwap<Config>>>,
@@ -53,7 +55,8 @@ impl Control {
         runtime.spawn(async move {
             opening.open(&location, lineage.causality).await;
         });
-        Ok(Self { runtime: Some(runtime), catalog, config: Arc::default(), changed: Arc::default() })
+        let handle = runtime.handle().clone();
+        Ok(Self { runtime: Some(runtime), handle, catalog, config: Arc::default(), changed: Arc::default() })
     }
 
     /// The catalog, once it is open.
@@ -69,21 +72,25 @@ impl Control {
         let (catalog, sourced, config) = (self.catalog.clone(), sourced.clone(), config.clone());
         // What was last known stands where it takes longer, which is told by the refresh.
         self.wait(async move {
-            let own = config.lineage.source == SourceKind::Catalog && config.lineage.server.is_none();
+            let source = config.lineage.source;
+            let own = matches!(source, SourceKind::Catalog | SourceKind::Mlflow) && config.lineage.server.is_none();
             let open = async {
                 while own && catalog.get().is_err() {
                     sleep(OPEN_STEP).await;
                 }
             };
             let _late = timeout(OPEN_PATIENCE, open).await;
-            sourced.refresh(&config).await;
+            sourced.refresh(&config, FIRST_PATIENCE).await;
         });
     }
 
+    /// Where whatever asks the catalog runs.
+    pub(super) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        if let Some(runtime) = &self.runtime {
-            runtime.spawn(work);
-        }
+        self.handle.spawn(work);
     }
 
     /// Waits for work of the control plane, which bounds its own time.
@@ -97,21 +104,26 @@ impl Control {
         let _ = over.recv();
     }
 
-    /// Asks the source again and again, by the configuration in force.
-    pub(super) fn follow(&self, sourced: &Sourced, config: &Config) {
+    /// Asks the source again and again, by the configuration in force, and at once when a webhook tells of news.
+    pub(super) fn follow(&self, sourced: &Sourced, config: &Config, webhooks: Receiver) {
         let (sourced, in_force, changed) = (sourced.clone(), Arc::clone(&self.config), Arc::clone(&self.changed));
         let config = in_force.get_or_init(|| ArcSwap::from_pointee(config.clone())).load_full();
         self.spawn(async move {
             let mut pending = false;
             let mut pause = config.lineage.refresh.0;
             loop {
-                sleep(pause).await;
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = webhooks.news() => {}
+                }
                 let Some(config) = in_force.get().map(ArcSwap::load_full) else { return };
-                pending |= sourced.refresh(&config).await;
+                pending |= sourced.refresh(&config, PATIENCE).await;
                 if let Some(tell) = changed.get().filter(|_| pending) {
                     tell();
                     pending = false;
                 }
+                sourced.import(&config).await;
+                sourced.look(&config).await;
                 pause = config.lineage.refresh.0;
             }
         });

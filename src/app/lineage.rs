@@ -12,23 +12,27 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::timeout;
 
+use super::mlflow::Registry;
 use crate::config::Config;
-use crate::lineage::ask::content_of;
-use crate::lineage::catalog::{Catalog, CatalogError, Moment, Opening, names};
-use crate::lineage::{self, Content, Declared, Facts, Identity, ModelId, ResolveError, SourceKind};
+use crate::lineage::ask::{ALIAS, resolved};
+use crate::lineage::catalog::Opening;
+use crate::lineage::{self, Content, Declared, Facts, Identity, ModelId, Remote, ResolveError, SourceKind};
 use crate::telemetry::Metrics;
 
 /// What a source may take at the start and at a reload, before what was last known is stamped.
-const FIRST_PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const FIRST_PATIENCE: Duration = Duration::from_secs(3);
+/// What it may take while requests are served.
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+/// What MLflow may take to tell of all versions of the models, before it is asked again what is stamped: what is there
+/// by then stays.
+const IMPORT_PATIENCE: Duration = Duration::from_secs(30);
 /// What the file of what was last known is called, in the data directory.
 const LAST_KNOWN: &str = "lineage.json";
-/// What an alias begins with, where the configuration writes a version.
-pub(super) const ALIAS: char = '@';
 
 /// A model as the configuration names it: its name, and its version or `@ALIAS`.
-type Asked = (String, String);
+pub(super) type Asked = (String, String);
 /// What the source said of it.
-type Known = BTreeMap<String, Content>;
+pub(super) type Known = BTreeMap<String, Content>;
 
 /// The lineage of all configured models, as the source last told it.
 #[derive(Clone, Debug)]
@@ -37,6 +41,7 @@ pub(super) struct Sourced(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     catalog: Opening,
+    mlflow: Registry,
     last_known: PathBuf,
     metrics: Arc<Metrics>,
     known: Mutex<State>,
@@ -57,6 +62,7 @@ impl Sourced {
         let known = read(&last_known);
         Self(Arc::new(Inner {
             catalog,
+            mlflow: Registry::default(),
             last_known,
             metrics: Arc::clone(metrics),
             known: Mutex::new(State { known, answered: None }),
@@ -64,12 +70,12 @@ impl Sourced {
     }
 
     /// Asks the source about every model that the configuration names. Whether anything is known otherwise than before.
-    pub(super) async fn refresh(&self, config: &Config) -> bool {
+    pub(super) async fn refresh(&self, config: &Config, patience: Duration) -> bool {
         if config.lineage.source == SourceKind::Static {
             return false;
         }
         let source = label(config.lineage.source);
-        let found = match timeout(FIRST_PATIENCE, self.ask(config)).await {
+        let found = match timeout(patience, self.ask(config)).await {
             Ok(Ok(found)) => found,
             Ok(Err(reason)) => return self.failed(source, &reason),
             Err(_) => return self.failed(source, "it did not answer in time"),
@@ -86,6 +92,26 @@ impl Sourced {
         state.known = found;
         write(&self.0.last_known, &state.known);
         true
+    }
+
+    /// Brings into the catalog what the source knows beside what is stamped.
+    pub(super) async fn import(&self, config: &Config) {
+        if config.lineage.source != SourceKind::Mlflow {
+            return;
+        }
+        // While it is being opened, or where MLflow does not answer, the refresh has said so.
+        let Ok(catalog) = self.0.catalog.get() else { return };
+        let imported = timeout(IMPORT_PATIENCE, self.0.mlflow.import(config, catalog, &asked(config))).await;
+        if imported.is_err() {
+            tracing::info!("MLflow has not told of all versions yet: the rest comes after the next refresh");
+        }
+    }
+
+    /// Looks how much of what is served leads back to data, once the catalog is open.
+    pub(super) async fn look(&self, config: &Config) {
+        if let Ok(catalog) = self.0.catalog.get() {
+            super::traceable::observe(catalog, config, &self.0.metrics).await;
+        }
     }
 
     /// The identity of a configured model; `None` where its version is an alias that nobody knows.
@@ -129,23 +155,31 @@ impl Sourced {
     }
 
     async fn ask(&self, config: &Config) -> Result<Known, String> {
-        let asked: BTreeSet<Asked> = config
-            .backends
-            .iter()
-            .flat_map(|backend| &backend.models)
-            .map(|model| (model.name.clone(), model.version.clone()))
-            .collect();
+        let asked = asked(config);
         match (config.lineage.source, &config.lineage.file) {
             (SourceKind::Static, _) | (SourceKind::File, None) => Ok(Known::new()),
             (SourceKind::File, Some(file)) => from_file(file, &asked),
-            (SourceKind::Catalog, _) => from_catalog(&self.0.catalog, &asked).await,
+            (SourceKind::Catalog, _) => match &config.lineage.server {
+                None => from_catalog(&self.0.catalog, &asked).await,
+                Some(server) => from_server(server, &config.lineage, &asked).await,
+            },
+            (SourceKind::Mlflow, _) => {
+                let before = self.0.known.lock().unwrap_or_else(PoisonError::into_inner).known.clone();
+                self.0.mlflow.known(config, &self.0.catalog, &asked, &before).await
+            }
         }
     }
 }
 
+/// The models that the configuration names.
+fn asked(config: &Config) -> BTreeSet<Asked> {
+    let models = config.backends.iter().flat_map(|backend| &backend.models);
+    models.map(|model| (model.name.clone(), model.version.clone())).collect()
+}
+
 fn from_file(file: &Path, asked: &BTreeSet<Asked>) -> Result<Known, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let facts: Facts = serde_saphyr::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+    let facts = Facts::parse(&text).map_err(|error| format!("{}: {error}", file.display()))?;
     let mut known = Known::new();
     for (name, version) in asked {
         let aliased = version.strip_prefix(ALIAS).map(|alias| facts.alias(name, alias));
@@ -160,22 +194,21 @@ async fn from_catalog(opening: &Opening, asked: &BTreeSet<Asked>) -> Result<Know
     let catalog = opening.get()?;
     let mut known = Known::new();
     for (name, version) in asked {
-        let id = match version.strip_prefix(ALIAS) {
-            Some(alias) => alias_of(catalog, name, alias).await.map_err(|error| error.to_string())?,
-            None => ModelId::new(name, version).ok(),
-        };
-        let Some(id) = id else { continue };
-        let content = content_of(catalog, &id, Moment::NOW).await.map_err(|error| error.to_string())?;
+        let content = resolved(catalog, name, version).await.map_err(|error| error.to_string())?;
         known.extend(content.map(|content| (format!("{name}@{version}"), content)));
     }
     Ok(known)
 }
 
-/// The version that an alias names now.
-async fn alias_of(catalog: &Catalog, name: &str, alias: &str) -> Result<Option<ModelId>, CatalogError> {
-    let model = catalog.named(names::REGISTERED_MODEL, name, Moment::NOW).await?;
-    let version = model.as_ref().and_then(|model| model.text(&format!("alias.{alias}")));
-    Ok(version.and_then(|version| ModelId::new(name, version).ok()))
+async fn from_server(server: &str, config: &lineage::Config, asked: &BTreeSet<Asked>) -> Result<Known, String> {
+    let remote = Remote::new(server, config.token_file.as_deref(), config.tls.as_ref())?;
+    let mut asking = remote.connect().await?;
+    let mut known = Known::new();
+    for (name, version) in asked {
+        let content = asking.resolve(name, version).await?;
+        known.extend(content.map(|content| (format!("{name}@{version}"), content)));
+    }
+    Ok(known)
 }
 
 fn label(source: SourceKind) -> &'static str {
@@ -183,6 +216,7 @@ fn label(source: SourceKind) -> &'static str {
         SourceKind::Static => "static",
         SourceKind::File => "file",
         SourceKind::Catalog => "catalog",
+        SourceKind::Mlflow => "mlflow",
     }
 }
 

@@ -9,11 +9,14 @@
 //! listener goes last, so that the end can be watched.
 
 mod catalog;
+mod cataloging;
 mod health;
 mod lineage;
+mod mlflow;
 mod register;
 mod reload;
 mod run;
+mod traceable;
 mod traffic;
 mod witness;
 
@@ -28,9 +31,11 @@ use crate::admin::{self, AdminError, Readiness};
 use crate::config::Config;
 use crate::ledger::{self, Ledger};
 use crate::lineage::Identity;
+use crate::lineage::mlflow::webhook::Receiver;
 use crate::proxy::{Admission, BackendConfig, Phase, Server, Shared, Snapshot, SnapshotError};
 use crate::telemetry::{Metrics, Service, TraceError, Tracer};
 
+pub use cataloging::Cataloging;
 pub use reload::ReloadError;
 pub use run::{Ended, ServeError, Signals, serve};
 pub use witness::{WitnessError, Witnessing, verifier_keys};
@@ -105,6 +110,8 @@ impl App {
         let auth = admin::Auth::load(&config.admin)?;
 
         let control = catalog::Control::start(&config).map_err(io_error("cannot start the control plane's thread"))?;
+        let webhooks = Receiver::load(config.lineage.mlflow.webhook_secret_file.as_deref())
+            .map_err(io_error("lineage.mlflow.webhook_secret_file cannot be used"))?;
         let sourced = lineage::Sourced::new(&config.ledger.dir, control.catalog(), metrics);
         control.first(&sourced, &config);
         let Compiled { snapshot, identities, backends } = compile(&config, &sourced, metrics)?;
@@ -126,13 +133,15 @@ impl App {
             readiness: readiness.clone(),
             status,
             auth,
-            traffic: Arc::clone(&weights) as _,
-            backends: Arc::new(health::Known(Arc::clone(&snapshot))) as _,
-            tiles: Arc::new(ledger.tiles(&config.ledger.dir)),
+            rate: config.admin.rate,
+            access_log: admin::AccessLog::new(&config.ledger.dir),
+            serving: Some(serving(&config, &weights, &snapshot, &ledger)),
             catalog: control.catalog(),
+            webhooks: webhooks.clone(),
+            control: control.handle(),
         };
-        let admin = admin::serve(admin_socket, parts)?;
-        let data = run::DataDir::announce(&config.ledger.dir, admin.address(), listening, config.proxy.tls.is_some())
+        let admin = admin::serve(admin_socket, parts, config.admin.tls.as_ref())?;
+        let data = run::DataDir::announce(&config.ledger.dir, &admin, Some((listening, config.proxy.tls.is_some())))
             .map_err(io_error("cannot write serve.json in the data directory"))?;
 
         let checks = health::Checks::start(snapshot.load_full())
@@ -148,7 +157,7 @@ impl App {
         let server =
             Server::start(&config.proxy, &socket, &shared).map_err(io_error("cannot start the proxy's threads"))?;
         control.register(register::batch(&config, &backends, &traffic::weights(&shared.snapshot.load())));
-        control.follow(&sourced, &config);
+        control.follow(&sourced, &config, webhooks);
         tracing::info!(listen = %listening, admin = %admin.address(), ledger = %config.ledger.dir.display(),
             deployment = %config.deployment.name, instance = %instance, "serving");
         Ok(Self {
@@ -249,6 +258,22 @@ fn compile(config: &Config, sourced: &lineage::Sourced, metrics: &Arc<Metrics>) 
     let hold = config.ledger.hold_limit.0;
     let snapshot = Snapshot::new(&config.proxy, &backends, &identities, hold, metrics)?;
     Ok(Compiled { snapshot, identities: identities.into_iter().flatten().collect(), backends })
+}
+
+/// The data path and the ledger, as the admin listener shows them.
+fn serving(
+    config: &Config,
+    weights: &Arc<traffic::Weights>,
+    snapshot: &Arc<ArcSwap<Snapshot>>,
+    ledger: &Ledger,
+) -> admin::Serving {
+    let dir = config.ledger.dir.clone();
+    admin::Serving {
+        traffic: Arc::clone(weights) as _,
+        backends: Arc::new(health::Known(Arc::clone(snapshot))) as _,
+        tiles: Arc::new(ledger.tiles(&dir)),
+        dir,
+    }
 }
 
 /// What readiness asks: can the ledger take entries, and is there a model server that takes calls?

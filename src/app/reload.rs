@@ -42,9 +42,10 @@ impl App {
         let config = new.as_ref().unwrap_or(&self.config);
         self.control.first(&self.sourced, config);
         let compiled = compile(config, &self.sourced, &self.shared.metrics)?;
+        let renewed = self.admin.renew_tls().map_err(StartError::from)?;
         let same_files = compiled.snapshot.tls_files == self.shared.snapshot.load().tls_files;
         if new.is_none() && same_files && same(&compiled.identities, &self.identities) {
-            return Ok("unchanged");
+            return Ok(if renewed { "applied" } else { "unchanged" });
         }
         self.take_over(new.unwrap_or_else(|| self.config.clone()), compiled);
         Ok("applied")

@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{App, StartError};
+use crate::admin;
 use crate::config::{Config, Source, Watch, WatchError};
 use crate::telemetry::{self, Metrics};
 
@@ -169,14 +170,14 @@ pub(super) struct DataDir {
 
 impl DataDir {
     /// Writes the file whole or not at all.
-    pub(super) fn announce(dir: &Path, admin: SocketAddr, listen: SocketAddr, secure: bool) -> io::Result<Self> {
-        let scheme = if secure { "https" } else { "http" };
+    pub(super) fn announce(dir: &Path, admin: &admin::Handle, listen: Option<(SocketAddr, bool)>) -> io::Result<Self> {
+        let url = |secure: bool, address| format!("{}://{address}", if secure { "https" } else { "http" });
         let file = dir.join(SERVE_JSON);
         let draft = dir.join(format!(".{SERVE_JSON}.new"));
         let says = serde_json::json!({
             "pid": std::process::id(),
-            "admin": format!("http://{admin}"),
-            "listen": format!("{scheme}://{listen}"),
+            "admin": url(admin.is_secure(), admin.address()),
+            "listen": listen.map(|(address, secure)| url(secure, address)),
         });
         fs::write(&draft, format!("{says}\n"))?;
         fs::rename(&draft, &file)?;

@@ -1,19 +1,20 @@
 //! `touchmark check`: gates for CI. Nothing is started, bound or written.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Subcommand;
 use serde_json::json;
 
 use super::Status;
+use super::lineage::require;
 use super::output::Table;
 use crate::config::{Config, ConfigError, Source};
 use crate::lineage;
 use crate::tlog::VerifierKey;
 
-/// `touchmark check config FILE`
+/// `touchmark check config FILE`, `touchmark check lineage MODEL --require …`
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -30,12 +31,20 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    /// Checks that fields of a model's lineage are known
+    Lineage(require::Args),
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
-    let What::Config { file, json } = &args.what;
+    match &args.what {
+        What::Config { file, json } => config(file, *json, out),
+        What::Lineage(args) => require::run(args, out),
+    }
+}
+
+fn config(file: &Path, json: bool, out: &mut dyn Write) -> Result<Status> {
     match Source::file(file).load_for_either() {
-        Ok(config) if *json => {
+        Ok(config) if json => {
             writeln!(out, "{}", json!({"file": file, "valid": true, "problems": []}))?;
             drop(config);
             Ok(Status::Done)
@@ -46,7 +55,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
             writeln!(out, "{}: valid", super::output::printable(&file.to_string_lossy()))?;
             Ok(Status::Done)
         }
-        Err(ConfigError::Wrong(problems)) if *json => {
+        Err(ConfigError::Wrong(problems)) if json => {
             let problems: Vec<_> = problems
                 .iter()
                 .map(|problem| json!({"place": problem.place, "key": problem.key, "problem": problem.problem}))

@@ -4,10 +4,13 @@
 //! [`Status`] is the contract with scripts.
 
 mod audit;
+mod catalog;
 mod check;
 mod demo;
+mod lineage;
 mod output;
 mod serve;
+mod time;
 mod witness;
 
 use std::ffi::OsString;
@@ -30,6 +33,8 @@ pub enum Status {
     Usage,
     /// It could not be done: files, network.
     Failed,
+    /// As the command ended that was run.
+    Of(u8),
 }
 
 impl From<Status> for ExitCode {
@@ -39,6 +44,7 @@ impl From<Status> for ExitCode {
             Status::Negative => 1,
             Status::Usage => 2,
             Status::Failed => 3,
+            Status::Of(status) => status,
         })
     }
 }
@@ -61,6 +67,10 @@ enum Command {
     Check(check::Args),
     /// Searches and reads the ledger
     Audit(audit::Args),
+    /// Asks the lineage catalog
+    Lineage(lineage::Args),
+    /// Serves the lineage catalog alone, for a fleet
+    Catalog(catalog::Args),
     /// Cosigns the checkpoints of logs, so that none of them shows two histories
     Witness(witness::Args),
 }
@@ -81,6 +91,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Status {
         Command::Demo(args) => demo::run(&args, &mut output),
         Command::Check(args) => check::run(&args, &mut output),
         Command::Audit(args) => audit::run(args, &mut output),
+        Command::Lineage(args) => lineage::run(&args, &mut output),
+        Command::Catalog(args) => catalog::run(&args),
         Command::Witness(args) => witness::run(&args, &mut output),
     };
     let result = result.and_then(|status| output.flush().map(|()| status).map_err(Into::into));
@@ -95,7 +107,7 @@ fn failed(error: &anyhow::Error) -> Status {
     }
     output::error(error);
     let wrong_usage = error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ConfigError::Wrong(_))));
-    if wrong_usage { Status::Usage } else { Status::Failed }
+    if wrong_usage { Status::Usage } else { lineage::status(error).unwrap_or(Status::Failed) }
 }
 
 #[cfg(test)]

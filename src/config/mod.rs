@@ -22,7 +22,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::proxy::{self, BackendConfig, BackendTlsConfig, TlsConfig};
+use crate::proxy::{self, BackendConfig};
+use crate::tls::{BackendTlsConfig, TlsConfig};
 use crate::units::Period;
 use crate::{admin, ledger, lineage, telemetry, witness};
 
@@ -54,7 +55,7 @@ pub struct Config {
 impl Config {
     /// Files beside the configuration's own that are read again when they change: certificates, keys, facts.
     pub fn files(&self) -> Vec<PathBuf> {
-        let ours = self.proxy.tls.iter().flat_map(TlsConfig::files);
+        let ours = self.proxy.tls.iter().chain(&self.admin.tls).flat_map(TlsConfig::files);
         let backends = self.backends.iter().filter_map(|backend| backend.tls.as_ref());
         let tls = ours.chain(backends.flat_map(BackendTlsConfig::files));
         tls.chain(&self.lineage.file).cloned().collect()

@@ -8,8 +8,9 @@ use std::collections::{HashMap, HashSet};
 use http::Uri;
 
 use super::{Config, health};
-use crate::lineage;
+use crate::lineage::{self, Declared, SourceKind};
 use crate::proxy::{self, BackendConfig, UpstreamProtocol};
+use crate::tls::TlsConfig;
 use crate::units::Size;
 
 /// Places in the ledger's queue that one call in flight reserves: its `begin` and its `prediction`.
@@ -37,13 +38,24 @@ pub(super) fn validate(config: &Config) -> Problems {
         name("deployment.instance", instance, report);
     }
     proxy(&config.proxy, report);
-    backends(&config.backends, report);
+    backends(config, report);
     ledger(config, report);
     if config.proxy.listen == config.admin.listen && config.proxy.listen.port() != 0 {
         wrong(report, "admin.listen", "is proxy.listen too: choose another port");
     }
+    listener_tls("admin.tls", config.admin.tls.as_ref(), report);
+    problems.extend(config.admin.problems());
     problems.extend(config.lineage.problems());
     problems.extend(config.witness.problems(false));
+    problems
+}
+
+/// Everything that is wrong by meaning where the catalog is to be served alone.
+pub(super) fn catalog(config: &Config) -> Problems {
+    let mut problems = Problems::new();
+    listener_tls("admin.tls", config.admin.tls.as_ref(), &mut problems);
+    problems.extend(config.admin.problems());
+    problems.extend(config.lineage.problems());
     problems
 }
 
@@ -94,14 +106,18 @@ fn proxy(config: &proxy::Config, report: &mut Problems) {
             wrong(report, key, "must be 64KiB or more and less than 2GiB");
         }
     }
-    if config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_none() && !tls.client_names.is_empty()) {
-        let problem = "nobody vouches for these names: name the authorities' file in proxy.tls.client_ca";
-        wrong(report, "proxy.tls.client_names", problem);
-    }
+    listener_tls("proxy.tls", config.tls.as_ref(), report);
     sticky(&config.sticky, report);
     // Without it a client that opens connections and says nothing would hold them for ever.
     if config.timeouts.head.limit().is_none() {
         wrong(report, "proxy.timeouts.head", "must be more than 0s: silent connections would never end");
+    }
+}
+
+fn listener_tls(key: &str, config: Option<&TlsConfig>, report: &mut Problems) {
+    if config.is_some_and(|tls| tls.client_ca.is_none() && !tls.client_names.is_empty()) {
+        let problem = format!("nobody vouches for these names: name the authorities' file in {key}.client_ca");
+        wrong(report, format!("{key}.client_names"), problem);
     }
 }
 
@@ -119,7 +135,8 @@ fn sticky(config: &proxy::StickyConfig, report: &mut Problems) {
     }
 }
 
-fn backends(backends: &[BackendConfig], report: &mut Problems) {
+fn backends(config: &Config, report: &mut Problems) {
+    let backends = &config.backends;
     if backends.is_empty() {
         wrong(report, "backends", "none: name a model server here, or with --upstream URL --model NAME@VERSION");
     }
@@ -141,7 +158,7 @@ fn backends(backends: &[BackendConfig], report: &mut Problems) {
         backend_tls(&key, backend, report);
         health::validate(&key, backend, report);
         models(&key, backend, report);
-        lineages(&key, backend, &mut documents, report);
+        lineages(&key, (backend, config.lineage.source), &mut documents, report);
     }
     if !backends.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
         wrong(report, "backends", "every weight is 0: no call would be served");
@@ -195,10 +212,23 @@ fn models(backend_key: &str, backend: &BackendConfig, report: &mut Problems) {
 type Documents<'a> = HashMap<(&'a str, &'a str), (String, [u8; 32])>;
 
 /// One model version has one lineage, whichever backend answers.
-fn lineages<'a>(backend_key: &str, backend: &'a BackendConfig, documents: &mut Documents<'a>, report: &mut Problems) {
+fn lineages<'a>(
+    backend_key: &str,
+    (backend, source): (&'a BackendConfig, SourceKind),
+    documents: &mut Documents<'a>,
+    report: &mut Problems,
+) {
     for (index, model) in backend.models.iter().enumerate() {
         let key = format!("{backend_key}.models[{index}]");
-        match lineage::resolve(&model.declared()) {
+        // An alias names no version of its own; what else is declared must hold all the same.
+        let alias = model.version.strip_prefix('@');
+        if alias.is_some() && source == SourceKind::Static {
+            let problem = format!("'{}' is an alias, and nobody here knows it: set lineage.source", model.version);
+            wrong(report, format!("{key}.version"), problem);
+            continue;
+        }
+        let declared = model.declared();
+        match lineage::resolve(&Declared { version: alias.unwrap_or(declared.version), ..declared }) {
             Ok(identity) => {
                 let digest = identity.document.digest;
                 let (first_key, first) =

@@ -54,10 +54,13 @@ pub(super) struct Labelled {
     pub(super) fraud: bool,
 }
 
-/// One version of the dataset `transactions`.
+/// One version of a dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Dataset {
+    pub(super) name: &'static str,
     pub(super) version: &'static str,
+    /// The raw datasets that it was made of.
+    pub(super) seasons: &'static [&'static str],
     /// How many of [`COLUMNS`] it has.
     pub(super) columns: usize,
     pub(super) rows: Vec<Labelled>,
@@ -72,14 +75,21 @@ enum Season {
 impl Dataset {
     /// The spring, without the device's age.
     pub(super) fn v1() -> Self {
-        Self { version: "v1.0", columns: 3, rows: season(Season::Spring, SEEDS[0], SEASON_ROWS) }
+        Self {
+            name: "transactions",
+            version: "v1.0",
+            seasons: &["payments@2026-spring"],
+            columns: 3,
+            rows: season(Season::Spring, SEEDS[0], SEASON_ROWS),
+        }
     }
 
     /// The spring and the autumn, with it.
     pub(super) fn v2() -> Self {
         let mut rows = season(Season::Spring, SEEDS[0], SEASON_ROWS);
         rows.extend(season(Season::Autumn, SEEDS[1], SEASON_ROWS));
-        Self { version: "v2.0", columns: 4, rows }
+        let seasons = &["payments@2026-spring", "payments@2026-autumn"];
+        Self { name: "transactions", version: "v2.0", seasons, columns: 4, rows }
     }
 
     /// The file's text; its digest stands in the lineage.
@@ -93,6 +103,18 @@ impl Dataset {
         }
         csv
     }
+}
+
+/// The payments of both seasons, as they came in.
+pub(super) fn raw() -> [Dataset; 2] {
+    let of = |version, kind, seed| Dataset {
+        name: "payments",
+        version,
+        seasons: &[],
+        columns: COLUMNS.len(),
+        rows: season(kind, seed, SEASON_ROWS),
+    };
+    [of("2026-spring", Season::Spring, SEEDS[0]), of("2026-autumn", Season::Autumn, SEEDS[1])]
 }
 
 /// The autumn's transactions that the demo's traffic is made of; no model has seen them.

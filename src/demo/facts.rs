@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::client::Answer;
+use super::graph::GraphFacts;
 use super::versions::VersionFacts;
 
 /// Everything that came out.
@@ -27,6 +28,8 @@ pub struct Facts {
     pub answers: Vec<Asked>,
     /// The ledger's entries for that input, oldest first.
     pub found: Vec<Found>,
+    /// What the graph answers about them.
+    pub graph: GraphFacts,
     /// How the calls that named no version were split.
     pub split: Vec<Share>,
     /// All predictions that were sent.

@@ -9,6 +9,7 @@
 mod client;
 mod data;
 mod facts;
+mod graph;
 mod model;
 mod place;
 mod random;
@@ -29,6 +30,7 @@ use crate::sha256::Sha256;
 
 pub use client::{Answer, CallError};
 pub use facts::{Asked, Facts, Found, Input, Share};
+pub use graph::{GraphFacts, ImpactFacts};
 pub use model::Quality;
 pub use place::Place;
 pub use versions::VersionFacts;
@@ -37,11 +39,12 @@ use crate::app::{App, Ended, Signals, StartError};
 use crate::config::Config;
 use crate::ledger::Kind;
 use crate::ledger::read::{Query, ReadError, Reader};
-use crate::lineage::{self, Content};
+use crate::lineage::SourceKind;
 use crate::proxy::BackendConfig;
 use crate::telemetry::{LogConfig, LogFormat, LogLevel, Metrics};
 use client::{Call, Client};
 use data::{COLUMNS, Labelled, Transaction};
+use graph::Graph;
 use server::ModelServer;
 use versions::{MODEL, Version};
 
@@ -66,7 +69,7 @@ pub enum DemoError {
     /// A model server or a client cannot be started.
     #[error("the demo's model servers cannot be started")]
     Server(#[source] io::Error),
-    /// The declared lineage cannot stand: a fault of the demo.
+    /// The lineage cannot be recorded or asked.
     #[error("the demo's lineage: {0}")]
     Lineage(String),
     /// The proxy cannot be started.
@@ -104,6 +107,7 @@ pub struct Demo {
     app: App,
     servers: Vec<ModelServer>,
     versions: Vec<Version>,
+    graph: Graph,
     unseen: Vec<Labelled>,
     client: Client,
     input: Input,
@@ -128,16 +132,14 @@ impl Demo {
         let servers = versions.iter().map(|version| ModelServer::start(version.servable()));
         let servers: Vec<ModelServer> = servers.collect::<io::Result<_>>().map_err(DemoError::Server)?;
         let program = versions::program();
+        let graph = Graph::new(place.dir())?;
+        graph.record(&files.canonicalize().map_err(failed)?, &mut versions, program.as_deref())?;
         let pairs = versions.iter().zip(&servers);
-        let backends: Vec<BackendConfig> =
-            pairs.map(|(version, server)| version.backend(server.address(), program.as_deref())).collect();
-        for (version, backend) in versions.iter_mut().zip(&backends) {
-            version.facts.missing = missing(backend)?;
-        }
+        let backends = pairs.map(|(version, server)| version.backend(server.address())).collect();
         let client = Client::new().map_err(DemoError::Server)?;
         let began = SystemTime::now();
         let app = App::start(config(place.dir(), backends), metrics)?;
-        Ok(Self { app, servers, versions, unseen, client, input, dir: place.dir().to_owned(), began })
+        Ok(Self { app, servers, versions, graph, unseen, client, input, dir: place.dir().to_owned(), began })
     }
 
     /// Sends the predictions, and reads back what came of them.
@@ -160,6 +162,10 @@ impl Demo {
         let reader = Reader::open(&self.dir)?;
         let of_this_run = Query { kind: Some(Kind::Prediction), from: Some(self.began), ..Query::default() };
         let of_the_input = Query { input_hash: Some(Sha256::digest(&body)), ..of_this_run.clone() };
+        let made = |query| -> Result<Vec<Found>, DemoError> {
+            reader.find(query).map(|found| found.map_err(DemoError::from).and_then(|found| parsed(&found))).collect()
+        };
+        let all = made(&of_this_run)?;
         let metrics = self.client.call(self.app.admin_on(), &Call::get("/metrics"))?;
         Ok(Facts {
             proxy: format!("http://{}", self.app.listening_on()),
@@ -167,13 +173,11 @@ impl Demo {
             data: self.dir.clone(),
             versions: self.versions.iter().map(|version| version.facts.clone()).collect(),
             input: self.input.clone(),
-            found: reader
-                .find(&of_the_input)
-                .map(|found| found.map_err(DemoError::from).and_then(|found| parsed(&found)))
-                .collect::<Result<_, _>>()?,
+            found: made(&of_the_input)?,
+            graph: self.graph.ask(&self.versions, &all)?,
             split: self.split(&answers),
             predictions: (answers.len() + usize::from(second.is_some())) as u64,
-            entries: reader.find(&of_this_run).try_fold(0, |count, found| found.map(|_| count + 1))?,
+            entries: all.len() as u64,
             answers: std::iter::once(first).chain(second).collect(),
             traffic_us,
             metrics: metrics.body,
@@ -219,6 +223,7 @@ fn config(dir: &Path, backends: Vec<BackendConfig>) -> Config {
     let mut config = Config { backends, ..Config::default() };
     "demo".clone_into(&mut config.deployment.name);
     config.deployment.instance = Some("demo".to_owned());
+    config.lineage.source = SourceKind::Catalog;
     config.proxy.listen = anywhere;
     config.admin.listen = anywhere;
     dir.clone_into(&mut config.ledger.dir);
@@ -244,20 +249,6 @@ fn followed(files: &Path) -> io::Result<Input> {
 fn request(transaction: &Transaction) -> String {
     let (input, columns, data) = (v2::INPUT, COLUMNS.len(), transaction.row().map(|value| value.to_string()).join(","));
     format!(r#"{{"inputs":[{{"name":"{input}","shape":[1,{columns}],"datatype":"FP64","data":[{data}]}}]}}"#)
-}
-
-/// Which checks the lineage behind a backend does not pass.
-fn missing(backend: &BackendConfig) -> Result<Vec<String>, DemoError> {
-    let lineage = |error: String| DemoError::Lineage(error);
-    let mut missing = Vec::new();
-    for model in &backend.models {
-        let identity = lineage::resolve(&model.declared())
-            .map_err(|errors| lineage(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")))?;
-        let content: Content =
-            serde_json::from_str(&identity.document.json).map_err(|error| lineage(error.to_string()))?;
-        missing.extend(content.reproducible.missing);
-    }
-    Ok(missing)
 }
 
 fn parsed(found: &crate::ledger::read::Found) -> Result<Found, DemoError> {

@@ -44,6 +44,16 @@ fn the_answers_the_ledger_and_the_metrics_agree() {
     assert_ne!(facts.found[0].text("/decision"), facts.found[1].text("/decision"), "the story has lost its point");
     assert_ne!(facts.found[0].text("/version"), facts.found[1].text("/version"));
 
+    // Back to raw data, and forward to every decision of the older version.
+    let back: Vec<&str> = facts.graph.back.iter().map(|(_, id)| id.as_str()).collect();
+    let way = ["model:fraud@v1.2.3", "run:train-v1.2.3", "dataset:transactions@v1.0", "run:prepare-v1.0"];
+    assert_eq!(back, [&way[..], &["dataset:payments@2026-spring"]].concat());
+    let by_name = facts.found.iter().filter(|found| found.text("/version") == "v1.2.3" && found.index > CALLS as u64);
+    let made: u64 = facts.graph.impact.predictions.iter().map(|row| row.predictions).sum();
+    assert_eq!(made, shares[0] + by_name.count() as u64);
+    assert!(facts.graph.diff.sentence.starts_with("data changed, code did not"), "{:?}", facts.graph.diff);
+    assert_eq!((facts.graph.complete.linked, facts.graph.complete.artifacts), (6, 6));
+
     let counted: u64 = metrics.ledger_entries.with_label_values(&["prediction"]).get();
     assert_eq!(counted, facts.entries);
     demo.stop();
@@ -57,7 +67,7 @@ fn what_the_lineage_claims_can_be_checked() {
     let mut demo = Demo::start(&place, &Arc::new(Metrics::new())).unwrap();
     let facts = facts(&mut demo);
     assert!(facts.versions[0].missing.is_empty(), "{:?}", facts.versions[0]);
-    assert_eq!(facts.versions[1].missing, ["clean_tree", "random_seed", "image_digest"]);
+    assert_eq!(facts.versions[1].missing, ["random_seed", "image_digest"]);
 
     let lineages = Query { kind: Some(Kind::Lineage), ..Query::default() };
     let lineages: Vec<Found> =

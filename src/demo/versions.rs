@@ -1,6 +1,6 @@
-//! The two versions of the model: trained on the spot, kept as files, and declared with their lineage.
+//! The two versions of the model: trained on the spot, kept as files, and described with their lineage.
 //!
-//! What is declared is true and can be checked: digests are those of the files in the data directory, of the code
+//! What is said of them is true and can be checked: digests are those of the files in the data directory, of the code
 //! that made them, and of this very program. Of v1.3.0's training less was written down, as it happens in life;
 //! what is left out is missing, not wrong.
 
@@ -17,12 +17,12 @@ use serde::Serialize;
 use super::data::{Dataset, Labelled};
 use super::model::{Model, Parameters, Quality};
 use super::v2::Servable;
-use crate::lineage::{CodeConfig, DatasetConfig, EnvironmentConfig, RunConfig};
+use crate::lineage::catalog::State;
+use crate::lineage::{Code, DatasetFact, EnvironmentFact, Facts, ModelFact, RunFact, RunKind, Stage, Used};
 use crate::proxy::{BackendConfig, HealthConfig, ModelConfig, ServedAs, UpstreamProtocol};
 
-/// The model's and the dataset's names, in the lineage and at the server.
+/// The model's name, in the lineage and at the server.
 pub(super) const MODEL: &str = "fraud";
-const DATASET: &str = "transactions";
 /// Where a V2 answer says `approve` or `review`.
 const DECISION: &str = "/outputs/0/data/0";
 /// The code that trains, as it was compiled in: it has no commit of its own, and this is as exact.
@@ -41,7 +41,7 @@ struct Plan {
     backend: &'static str,
     weight: u32,
     parameters: Parameters,
-    /// Whether seed, state of the code and environment were written down.
+    /// Whether seed and environment were written down.
     recorded: bool,
 }
 
@@ -68,7 +68,7 @@ const PLANS: [Plan; 2] = [
 #[derive(Debug)]
 pub(super) struct Version {
     plan: Plan,
-    dataset: DatasetConfig,
+    dataset: DatasetFact,
     model: Model,
     file: PathBuf,
     digest: String,
@@ -108,28 +108,32 @@ pub(super) fn train(folder: &Path, unseen: &[Labelled]) -> io::Result<Vec<Versio
 
 fn version(plan: Plan, data: &Dataset, folder: &Path, unseen: &[Labelled]) -> io::Result<Version> {
     let model = Model::train(data, &plan.parameters);
-    let csv = folder.join(format!("{DATASET}-{}.csv", data.version));
     let file = folder.join(format!("{MODEL}-{}.json", plan.version));
-    let dataset = DatasetConfig {
-        name: DATASET.to_owned(),
-        version: data.version.to_owned(),
-        digest: Some(write(&csv, &data.csv())?),
-        uri: Some(uri(&csv)),
-        records: u64::try_from(data.rows.len()).ok(),
-        ..DatasetConfig::default()
-    };
+    let dataset = DatasetFact { stage: Some(Stage::Prepared), ..self::file(folder, data)? };
     let digest = write(&file, &model.json())?;
     let facts = VersionFacts {
         version: plan.version,
         served_version: plan.served_version,
         backend: plan.backend,
         weight: plan.weight,
-        dataset: format!("{DATASET}@{}", data.version),
+        dataset: dataset.id.clone(),
         rows: data.rows.len(),
         quality: model.quality(unseen),
         missing: Vec::new(),
     };
     Ok(Version { plan, dataset, model, file, digest, facts })
+}
+
+/// Writes a dataset into a folder. What is to be said of it.
+pub(super) fn file(folder: &Path, data: &Dataset) -> io::Result<DatasetFact> {
+    let csv = folder.join(format!("{}-{}.csv", data.name, data.version));
+    Ok(DatasetFact {
+        id: format!("{}@{}", data.name, data.version),
+        digest: Some(write(&csv, &data.csv())?),
+        uri: Some(uri(&csv)),
+        records: u64::try_from(data.rows.len()).ok(),
+        ..DatasetFact::default()
+    })
 }
 
 impl Version {
@@ -138,16 +142,12 @@ impl Version {
         Servable { name: MODEL, version: self.plan.served_version, model: self.model.clone() }
     }
 
-    /// The backend at an address, with everything that is known of the model behind it.
-    pub(super) fn backend(&self, address: SocketAddr, program: Option<&str>) -> BackendConfig {
+    /// The backend at an address. What is known of the model behind it stands in the graph.
+    pub(super) fn backend(&self, address: SocketAddr) -> BackendConfig {
         let served = ServedAs { version: Some(self.plan.served_version.to_owned()), ..ServedAs::default() };
         let model = ModelConfig {
             served_as: Some(served),
             decision: Some(DECISION.to_owned()),
-            uri: Some(uri(&self.file)),
-            digest: Some(self.digest.clone()),
-            datasets: vec![self.dataset.clone()],
-            run: Some(self.run(program)),
             ..ModelConfig::new(MODEL, self.plan.version)
         };
         BackendConfig {
@@ -163,29 +163,51 @@ impl Version {
         }
     }
 
-    fn run(&self, program: Option<&str>) -> RunConfig {
+    /// Says where it comes from: its dataset, its training, itself.
+    pub(super) fn describe(&self, program: Option<&str>, facts: &mut Facts) {
+        facts.datasets.push(self.dataset.clone());
+        facts.runs.push(self.run(program));
+        facts.models.push(ModelFact {
+            id: format!("{MODEL}@{}", self.plan.version),
+            uri: Some(uri(&self.file)),
+            digest: Some(self.digest.clone()),
+            aliases: vec![self.plan.backend.to_owned()],
+            ..ModelFact::default()
+        });
+    }
+
+    fn run(&self, program: Option<&str>) -> RunFact {
         let Plan { version, parameters, recorded, .. } = self.plan;
-        let code = CodeConfig {
+        let source = digest(CODE.concat().as_bytes());
+        let code = Code {
             repo: Some("touchmark/src/demo".to_owned()),
-            commit: Some(digest(CODE.concat().as_bytes())),
+            commit: Some(source.clone()),
             // Compiled in: there is no work tree left that could differ.
-            dirty: recorded.then_some(false),
+            dirty: Some(false),
         };
-        let environment = EnvironmentConfig {
+        let environment = EnvironmentFact {
             // The program is the whole environment that it trained in.
             image: program.filter(|_| recorded).map(|digest| format!("touchmark@{digest}")),
             lock_digest: Some(digest(LOCK.as_bytes())),
+            hardware: Some(std::env::consts::ARCH.to_owned()),
+            ..EnvironmentFact::default()
         };
         let text = |name: &str, value: String| (name.to_owned(), value);
-        RunConfig {
-            id: Some(format!("demo-{version}")),
-            code,
+        RunFact {
+            id: format!("train-{version}"),
+            kind: RunKind::Training,
+            state: Some(State::Complete),
+            script_digest: Some(source),
+            code: Some(code),
+            environment: Some(environment),
             parameters: BTreeMap::from([
                 text("epochs", parameters.epochs.to_string()),
                 text("rate", parameters.rate.to_string()),
             ]),
             seeds: recorded.then(|| text("rows", parameters.seed.to_string())).into_iter().collect(),
-            environment,
+            inputs: vec![Used { id: format!("dataset:{}", self.dataset.id), role: "training".to_owned() }],
+            outputs: vec![format!("model:{MODEL}@{version}")],
+            ..RunFact::default()
         }
     }
 }

@@ -23,7 +23,8 @@ pub fn completeness(content: &Content) -> f64 {
     known as f64 / fields.len() as f64
 }
 
-fn checks(content: &Content) -> Vec<(&'static str, bool)> {
+/// Each check by name, and whether it passed.
+pub(super) fn checks(content: &Content) -> Vec<(&'static str, bool)> {
     let empty = Run::default();
     let run = content.run.as_ref().unwrap_or(&empty);
     let code = run.code.as_ref();

@@ -151,4 +151,6 @@ pub enum Source {
     File,
     /// The catalog.
     Catalog,
+    /// An MLflow server; its answers lie in the catalog.
+    Mlflow,
 }

@@ -12,6 +12,9 @@ mod document;
 mod facts;
 mod header;
 mod identity;
+pub mod mlflow;
+pub mod openlineage;
+mod remote;
 mod resolve;
 mod section;
 
@@ -22,9 +25,11 @@ pub use config::{CodeConfig, DatasetConfig, Declared, EnvironmentConfig, RunConf
 pub use content::{Code, Content, Dataset, Environment, Model, Reproducible, Role, Run, Source};
 pub use document::{Document, Identity};
 pub use facts::{
-    About, DatasetFact, DeploymentFact, EnvironmentFact, Facts, ImageFact, ModelFact, RunFact, RunKind, Stage, Used,
+    About, DatasetFact, DeploymentFact, EnvironmentFact, Facts, FactsError, ImageFact, ModelFact, RunFact, RunKind,
+    Stage, Used,
 };
 pub use header::dataset_version;
 pub use identity::{DatasetId, EntityId, IdentityError, ModelId};
+pub use remote::Remote;
 pub use resolve::{ResolveError, freeze, observe, resolve};
-pub use section::{CATALOG_FILE, CatalogConfig, Config, SourceKind};
+pub use section::{CATALOG_FILE, CatalogConfig, Config, MlflowConfig, SourceKind};

@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::health::{HealthCheckConfig, HealthConfig};
-use super::tls::BackendTlsConfig;
 use crate::lineage::{DatasetConfig, Declared, RunConfig};
+use crate::tls::BackendTlsConfig;
 
 /// One model server, or several behind one address.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::tls::TlsConfig;
 use crate::protocol::PatternConfig;
+use crate::tls::TlsConfig;
 use crate::units::{Period, Size};
 
 /// The default of `proxy.listen`. Loopback, since predictions are served without authentication: a container or a

@@ -14,13 +14,13 @@ use super::config::{Config, OnMismatch};
 use super::health::{Health, HealthCheckConfig, Kept};
 use super::route::Observed;
 use super::sticky::Sticky;
-use super::tls::{self, BackendTlsConfig, TlsError};
 use super::upstream::Address;
 use super::{BackendConfig, UpstreamProtocol};
 use crate::exchange::Outcome;
 use crate::lineage::Identity;
 use crate::protocol::{Patterns, Protocol};
 use crate::telemetry::{Metrics, OTHER};
+use crate::tls::{self, BackendTlsConfig, TlsError};
 
 /// Everything that a request needs to know of the configuration.
 #[derive(Debug)]
@@ -165,7 +165,7 @@ impl Snapshot {
         metrics: &Arc<Metrics>,
     ) -> Result<Self, SnapshotError> {
         let mut maker = tls::Maker::new();
-        let tls = config.tls.as_ref().map(|tls| maker.server(tls)).transpose()?;
+        let tls = config.tls.as_ref().map(|tls| maker.server("proxy.tls", tls, &[tls::H2, tls::HTTP11])).transpose()?;
         let backends: Vec<Arc<Backend>> = (0..)
             .zip(backends.iter().zip(identities))
             .map(|(at, (backend, identities))| Backend::new(at, backend, identities, metrics, &mut maker).map(Arc::new))

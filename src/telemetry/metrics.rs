@@ -30,6 +30,7 @@ const CHECKPOINT_AGE: &str =
     "Since the newest checkpoint, while entries wait for the next; 0 while it covers them all.";
 const COSIGNATURE_AGE: &str = "Since the last checkpoint that the witness cosigned, while newer ones wait; else 0.";
 const ANCHOR_AGE: &str = "Since the last checkpoint that the anchor keeps, while newer ones wait; else 0.";
+const QUERY: &str = "Questions to the catalog, by what they ask.";
 const COMMIT: &str = "A group of entries from taken to as durable as the mode promises.";
 
 /// Seconds: the data path's own work, from a few microseconds up.
@@ -71,6 +72,8 @@ pub struct Metrics {
     pub lineage_refresh_failures: IntCounterVec,
     /// `lineage_completeness_ratio{model,version}`
     pub lineage_completeness: GaugeVec,
+    /// `lineage_query_seconds{query}`
+    pub lineage_query: HistogramVec,
     /// `ledger_entries_total{kind}`
     pub ledger_entries: IntCounterVec,
     /// `ledger_queue_entries`
@@ -127,6 +130,7 @@ impl Metrics {
                 "Times that the source of the lineage did not answer.",
             ),
             lineage_completeness: r.ratios("lineage_completeness_ratio", MODEL, "Share of the lineage that is known."),
+            lineage_query: r.histograms("lineage_query_seconds", &["query"], DURATION_BUCKETS, QUERY),
             ledger_entries: r.counters("ledger_entries_total", &["kind"], "Entries written to the ledger."),
             ledger_queue_entries: r.gauge("ledger_queue_entries", "Entries reserved or waiting to be written."),
             ledger_queue_bytes: r.gauge("ledger_queue_bytes", "Bytes waiting to be written to the ledger."),
@@ -138,7 +142,7 @@ impl Metrics {
             ledger_unrecorded: r.counters("ledger_unrecorded_total", &["reason"], "Predictions without an entry."),
             ledger_integrity_failures: r
                 .counter("ledger_integrity_failures_total", "Damage found in committed entries."),
-            deployment_traceable: r.ratio("deployment_traceable_ratio", "Share of models with a known dataset."),
+            deployment_traceable: r.ratio("deployment_traceable_ratio", "Share of models that lead back to a dataset."),
             telemetry_dropped: r.counters("telemetry_dropped_total", &["signal"], "Spans and log lines given up."),
             config_reloads: r.counters("config_reloads_total", &["result"], "Configuration reloads."),
             registry: r.0.clone(),
@@ -238,6 +242,7 @@ mod tests {
         ("reproducible", &["model", "version"]),
         ("lineage_completeness_ratio", &["model", "version"]),
         ("lineage_age_seconds", &["model"]),
+        ("lineage_query_seconds", &["query"]),
         ("lineage_refresh_failures_total", &["source"]),
         ("ledger_entries_total", &["kind"]),
         ("ledger_queue_entries", &[]),
@@ -269,6 +274,7 @@ mod tests {
         m.ledger_cosignature_age.with_label_values(&["w"]).set(0.0);
         m.lineage_completeness.with_label_values(&["m", "v"]).set(1.0);
         m.lineage_age.with_label_values(&["m"]).set(1.0);
+        m.lineage_query.with_label_values(&["document"]).observe(0.1);
         for vec in [
             &m.ledger_entries,
             &m.ledger_unrecorded,

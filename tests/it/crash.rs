@@ -15,7 +15,7 @@ use super::support::message::{CHAT, INFER, LAST_CHUNK, OUTPUT, chunk, get, head,
 use super::support::model_server::ModelServer;
 use super::support::touchmark::Folder;
 use super::support::wire::{Ended, Wire};
-use super::support::{eventually, soon};
+use super::support::{eventually, skipped_without, soon};
 
 /// Clients that send at once.
 const CLIENTS: usize = 8;
@@ -256,8 +256,7 @@ async fn a_killed_process_leaves_its_tunnels_interrupted() {
 #[tokio::test]
 async fn the_entry_is_written_before_the_answer_is_sent() {
     if Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-        eprintln!("skipped: strace is not installed");
-        return;
+        return skipped_without("strace");
     }
     let (model, folder) = (model_server().await, Folder::new());
     let trace = folder.path().join("trace");

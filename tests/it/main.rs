@@ -8,6 +8,8 @@ mod aborts;
 mod admin;
 /// What leaves the house: cosignatures and receipts.
 mod apart;
+/// What the lineage answers, from the command line.
+mod asking;
 /// Killed, failed, filled and unplugged at each call.
 mod campaign;
 /// Killed at many moments: what was seen is recorded.
@@ -36,6 +38,11 @@ mod http2;
 mod lifecycle;
 /// Every limit is met.
 mod limits;
+/// Lineage over HTTP.
+mod lineage_api;
+/// What CI jobs say of their runs.
+mod lineage_record;
+mod mlflow;
 /// Notes beside another implementation's.
 mod notes;
 /// `TensorFlow` Serving and `TorchServe`.

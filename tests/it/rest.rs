@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use touchmark::proxy::TlsConfig;
+use touchmark::tls::TlsConfig;
 use touchmark::units::Period;
 
 use crate::support::message::{HEALTH, INFER, INPUT, OUTPUT, get, head, infer, ok, post, post_with};

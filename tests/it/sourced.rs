@@ -10,7 +10,7 @@ use super::support::touchmark::{Folder, Setup, Touchmark};
 use super::support::{eventually, soon};
 
 /// Two versions of a model, each of its own dataset version, and an alias of the first.
-fn facts(champion: &str) -> Value {
+pub(crate) fn facts(champion: &str) -> Value {
     let model = |version: &str| {
         let aliases: Vec<&str> = if version == champion { vec!["champion"] } else { Vec::new() };
         json!({"id": format!("fraud@{version}"), "aliases": aliases})
@@ -30,7 +30,7 @@ fn facts(champion: &str) -> Value {
     })
 }
 
-async fn record(folder: &Folder, facts: Value) {
+pub(crate) async fn record(folder: &Folder, facts: Value) {
     let file = Location::File(folder.path().join(CATALOG_FILE));
     let catalog = Catalog::open(&file, Causality::Flag).await.unwrap();
     let facts: Facts = serde_json::from_value(facts).unwrap();

@@ -10,8 +10,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use touchmark::app::App;
 use touchmark::config::Config;
-use touchmark::proxy::{BackendTlsConfig, TlsConfig};
 use touchmark::telemetry::Metrics;
+use touchmark::tls::{BackendTlsConfig, TlsConfig};
 use touchmark::units::Period;
 
 use crate::support::grpc::{MODEL_INFER, framed, infer as grpc_infer};

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use touchmark::config::Source;
 
-use crate::support::message::{INFER, INPUT, infer, message, ok, post_with};
+use crate::support::message::{INFER, INPUT, get, infer, message, ok, post_with};
 use crate::support::model_server::ModelServer;
-use crate::support::touchmark::{Setup, Touchmark, backend};
+use crate::support::touchmark::{Setup, Touchmark, backend, token};
 use crate::support::wire::Wire;
 
 /// Two versions of one model, each behind a server of its own.
@@ -14,14 +14,22 @@ async fn pair() -> (ModelServer, ModelServer, Setup) {
     let version = |version: &str| json!([{"name": "fraud", "version": version}]);
     let setup = Setup::new(&a).with(|config| {
         config.backends = vec![backend("a", a.address(), &version("v1")), backend("b", b.address(), &version("v2"))];
+        config.admin.tokens = vec![token("hand", "operator")];
     });
     (a, b, setup)
+}
+
+/// The traffic as the admin listener shows it.
+async fn shown(touchmark: &Touchmark) -> Value {
+    let mut admin = Wire::connect(touchmark.admin).await;
+    admin.send(get("/api/v1/traffic", &[("authorization", "Bearer hand")])).await;
+    serde_json::from_str(admin.answer().await.text()).unwrap()
 }
 
 /// Sends a change of traffic to the admin listener.
 async fn put(touchmark: &Touchmark, weights: Value) -> (u16, Value) {
     let mut admin = Wire::connect(touchmark.admin).await;
-    let fields = [("host", "admin"), ("content-type", "application/json")];
+    let fields = [("host", "admin"), ("content-type", "application/json"), ("authorization", "Bearer hand")];
     let body = json!({"weights": weights}).to_string();
     admin.send(message("PUT /api/v1/traffic HTTP/1.1", &fields, body)).await;
     let answer = admin.answer().await;
@@ -74,8 +82,7 @@ async fn a_cookie_does_as_well_and_outlives_a_restart() {
 async fn weights_are_moved_at_run_time_and_each_move_is_on_record() {
     let (_a, _b, setup) = pair().await;
     let touchmark = setup.with(|config| config.backends[1].weight = 0).start();
-    let weights: Value = serde_json::from_str(touchmark.admin("/api/v1/traffic").await.text()).unwrap();
-    assert_eq!(weights, json!({"weights": {"a": 1, "b": 0}}));
+    assert_eq!(shown(&touchmark).await, json!({"weights": {"a": 1, "b": 0}}));
     assert_eq!(touchmark.call(infer()).await.head.one("x-model-version"), "v1");
     assert_eq!(put(&touchmark, json!({"a": 0, "b": 5})).await, (200, json!({"weights": {"a": 0, "b": 5}})));
     for _ in 0..8 {
@@ -106,18 +113,17 @@ async fn a_reload_moves_what_the_file_moves_and_keeps_what_a_hand_moved() {
     let mut config = source.load().unwrap();
     let mut touchmark = Setup { config: config.clone(), ..setup }.start();
     put(&touchmark, json!({"a": 7})).await;
-    let weights = |text: &str| serde_json::from_str::<Value>(text).unwrap()["weights"].clone();
     config.proxy.retry_after = touchmark::units::Period::secs(2);
     touchmark.app().reload(&write(&config)).unwrap();
-    assert_eq!(weights(touchmark.admin("/api/v1/traffic").await.text()), json!({"a": 7, "b": 1}));
+    assert_eq!(shown(&touchmark).await["weights"], json!({"a": 7, "b": 1}));
     config.backends[0].weight = 3;
     touchmark.app().reload(&write(&config)).unwrap();
-    assert_eq!(weights(touchmark.admin("/api/v1/traffic").await.text()), json!({"a": 3, "b": 1}));
+    assert_eq!(shown(&touchmark).await["weights"], json!({"a": 3, "b": 1}));
     // Each alone leaves something to serve; together they would not, and the file wins.
     put(&touchmark, json!({"a": 0})).await;
     config.backends[1].weight = 0;
     touchmark.app().reload(&write(&config)).unwrap();
-    assert_eq!(weights(touchmark.admin("/api/v1/traffic").await.text()), json!({"a": 3, "b": 0}));
+    assert_eq!(shown(&touchmark).await["weights"], json!({"a": 3, "b": 0}));
     let events = touchmark.ledger.of_kind("lifecycle");
     let events: Vec<_> = events.iter().filter_map(|event| event.text("/event")).collect();
     assert_eq!(events, ["start", "traffic", "config", "traffic", "traffic", "traffic"]);

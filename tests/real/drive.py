@@ -14,7 +14,9 @@ import on_collector
 import on_envoy
 import on_litserve
 import on_mlflow
+import on_mlflow_registry
 import on_mlserver
+import on_openlineage
 import on_triton
 from checks import results
 
@@ -22,9 +24,11 @@ DRIVES = {
     "MLServer": on_mlserver,
     "LitServe": on_litserve,
     "MLflow": on_mlflow,
+    "registry": on_mlflow_registry,
     "Triton": on_triton,
     "Envoy": on_envoy,
     "collector": on_collector,
+    "OpenLineage": on_openlineage,
 }
 
 

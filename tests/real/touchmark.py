@@ -9,9 +9,9 @@ from servers import Process, answers
 
 
 class Touchmark(Process):
-    """`touchmark serve` before one backend; `proxy` adds to that section of the configuration, `traces` to that one."""
+    """`touchmark serve` before one backend; `proxy`, `traces`, `lineage` add to those sections."""
 
-    def __init__(self, binary, folder, backend, proxy=None, name="touchmark", traces=None, env=None):
+    def __init__(self, binary, folder, backend, proxy=None, name="touchmark", traces=None, env=None, lineage=None):
         self.binary, self.data = binary, folder / name
         config = {
             "deployment": {"name": "real"},
@@ -19,6 +19,7 @@ class Touchmark(Process):
             "admin": {"listen": "127.0.0.1:0"},
             "ledger": {"dir": str(self.data)},
             "telemetry": {"traces": traces or {}},
+            "lineage": lineage or {},
             "backends": [backend],
         }
         # JSON is YAML.

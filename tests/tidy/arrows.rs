@@ -13,9 +13,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("lib", &["*"]),
     ("cli", &["*"]),
     ("demo", &["*"]),
-    ("app", &["admin", "config", "exchange", "ledger", "lineage", "protocol", "proxy", "telemetry", "witness"]),
+    ("app", &["admin", "config", "exchange", "ledger", "lineage", "protocol", "proxy", "telemetry", "tls", "witness"]),
     // Composes the sections of those below.
-    ("config", &["admin", "exchange", "ledger", "lineage", "proxy", "telemetry", "witness"]),
+    ("config", &["admin", "exchange", "ledger", "lineage", "proxy", "telemetry", "tls", "witness"]),
     // Never the ledger: it knows a `Recorder`, and `app` connects the two.
     (
         "proxy",
@@ -23,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "exchange",
             "protocol",
             "telemetry",
+            "tls",
             // The resolved document, and the configuration that it comes from; no resolver.
             "lineage::DatasetConfig",
             "lineage::Declared",
@@ -32,8 +33,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("ledger", &["exchange", "key_file", "telemetry", "tlog", "lineage::Document", "lineage::Identity"]),
-    ("lineage", &["telemetry"]),
-    ("admin", &["ledger", "lineage", "telemetry", "tlog"]),
+    ("lineage", &["telemetry", "tls"]),
+    ("admin", &["ledger", "lineage", "telemetry", "tlog", "tls"]),
     ("exchange", &["lineage::Identity"]),
     ("telemetry", &["exchange"]),
     ("protocol", &[]),
@@ -43,6 +44,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sha256", &[]),
     // Formats of others, as bytes in and bytes out.
     ("tlog", &[]),
+    // Certificates of listeners and callers, and nothing of what is said over them.
+    ("tls", &[]),
     ("units", &[]),
     // A process of its own, which must be believed: it sees neither the ledger nor what an entry means.
     ("witness", &["key_file", "tlog"]),

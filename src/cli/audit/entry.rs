@@ -59,12 +59,12 @@ pub(super) fn json_line(found: &Found, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// The entry's fields.
-pub(super) fn parse(found: &Found) -> Result<Value> {
+pub(in crate::cli) fn parse(found: &Found) -> Result<Value> {
     serde_json::from_slice(&found.entry).with_context(|| format!("entry {} is no JSON", found.index))
 }
 
 /// A field by its path, as text; empty where there is none.
-pub(super) fn text(entry: &Value, pointer: &str) -> String {
+pub(in crate::cli) fn text(entry: &Value, pointer: &str) -> String {
     match entry.pointer(pointer) {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),

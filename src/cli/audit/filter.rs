@@ -5,16 +5,13 @@
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
-use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use uuid::Uuid;
 
 use super::hash;
+use crate::cli::time::time;
 use crate::exchange::Outcome;
 use crate::ledger::Kind;
 use crate::ledger::read::Query;
-use crate::units::Period;
 
 /// Which entries are meant: those that fit every flag.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -83,6 +80,7 @@ impl Filter {
             model,
             version,
             dataset: self.dataset.clone(),
+            touching: None,
             outcome: self.outcome.clone(),
             kind: kind.or(kind_default),
             from: self.from,
@@ -103,19 +101,6 @@ fn digest<const LEN: usize>(text: &str) -> Result<Hex<LEN>, String> {
         *byte = u8::from_str_radix(&hex[2 * place..2 * place + 2], 16).map_err(|_error| wrong())?;
     }
     Ok(Hex(bytes))
-}
-
-fn time(text: &str) -> Result<SystemTime, String> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time.into());
-    }
-    if let Ok(day) = text.parse::<Date>()
-        && let Ok(midnight) = day.to_zoned(TimeZone::UTC)
-    {
-        return Ok(midnight.timestamp().into());
-    }
-    let ago = text.parse::<Period>().ok().and_then(|Period(ago)| SystemTime::now().checked_sub(ago));
-    ago.ok_or_else(|| "write 2026-11-20T17:00:00Z, 2026-11-20, or how long ago, such as 2h".to_owned())
 }
 
 #[cfg(test)]

@@ -26,11 +26,11 @@ pub(super) struct Args {
 
 /// What was hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Hashed {
+pub(in crate::cli) struct Hashed {
     /// How many bytes.
-    pub(super) bytes: u64,
+    pub(in crate::cli) bytes: u64,
     /// Their hash.
-    pub(super) sha256: [u8; 32],
+    pub(in crate::cli) sha256: [u8; 32],
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
@@ -47,7 +47,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
 }
 
 /// Hashes a file's bytes, or standard input's.
-pub(super) fn file(name: &str) -> io::Result<Hashed> {
+pub(in crate::cli) fn file(name: &str) -> io::Result<Hashed> {
     if name == "-" { read(io::stdin().lock()) } else { read(File::open(name)?) }
 }
 
@@ -68,7 +68,8 @@ fn read(mut source: impl Read) -> io::Result<Hashed> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Lower-case hexadecimal.
+pub(in crate::cli) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         let _infallible = write!(text, "{byte:02x}");
         text

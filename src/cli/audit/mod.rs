@@ -3,14 +3,14 @@
 //! Each command has its file; what they share stands here: where the ledger is, which entries are meant, and how
 //! one is printed. Nothing but `key --rotate` writes to the ledger.
 
-mod entry;
+pub(super) mod entry;
 mod export;
 mod filter;
 mod find;
-mod hash;
+pub(super) mod hash;
 mod key;
 mod prove;
-mod show;
+pub(super) mod show;
 mod tail;
 mod verify;
 mod verify_proof;
@@ -101,7 +101,7 @@ pub(super) fn run(args: Args, out: &mut dyn Write) -> Result<Status> {
 /// The entries that can be read. Damage between them is said at once, and makes the command fail at its end: what is
 /// whole is given, and a missing entry is never silent.
 #[derive(Debug)]
-struct Readable<I> {
+pub(super) struct Readable<I> {
     entries: I,
     damaged: bool,
 }
@@ -111,11 +111,11 @@ where
     I: Iterator<Item = Result<Found, E>>,
     E: Into<anyhow::Error>,
 {
-    fn new(entries: I) -> Self {
+    pub(super) fn new(entries: I) -> Self {
         Self { entries, damaged: false }
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         if self.damaged { Status::Failed } else { Status::Done }
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Data, Readable, entry};
 use crate::cli::{Status, output};
 use crate::ledger::Kind;
-use crate::ledger::read::{Found, Query};
+use crate::ledger::read::{Found, Query, Reader};
 
 /// `touchmark audit show ID`
 #[derive(Debug, clap::Args)]
@@ -24,32 +24,51 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
-    let reader = args.data.open()?;
-    let query = Query { prediction: Some(args.id), ..Query::default() };
-    let mut readable = Readable::new(reader.find(&query));
-    let mut entries: Vec<Found> = readable.by_ref().collect();
-    let mut status = readable.status();
-    if let Some(last) = entries.last() {
-        let digest = entry::text(&entry::parse(last)?, "/lineage");
-        let query = Query { kind: Some(Kind::Lineage), ..Query::default() };
-        let mut documents = Readable::new(reader.find(&query));
-        let document = documents
-            .by_ref()
-            .find(|found| entry::parse(found).is_ok_and(|entry| entry::text(&entry, "/digest") == digest));
-        entries.extend(document);
-        status = if status == Status::Done { documents.status() } else { status };
-    } else if status == Status::Done {
-        output::note(&format!("prediction:{} is not in the ledger", args.id));
-        return Ok(Status::Negative);
+    let Story { entries, document, status } = story(&args.data.open()?, args.id)?;
+    if entries.is_empty() && status == Status::Done {
+        return Ok(unknown(args.id));
     }
-    for found in &entries {
+    for found in entries.iter().chain(&document) {
         print(found, args.json, out)?;
     }
     Ok(status)
 }
 
+/// All that the ledger knows of one prediction.
+#[derive(Debug)]
+pub(in crate::cli) struct Story {
+    /// Its entries, oldest first; none where it is not there.
+    pub(in crate::cli) entries: Vec<Found>,
+    /// The entry with the document behind its stamp.
+    pub(in crate::cli) document: Option<Found>,
+    /// Whether all of it could be read.
+    pub(in crate::cli) status: Status,
+}
+
+pub(in crate::cli) fn story(reader: &Reader, id: Uuid) -> Result<Story> {
+    let query = Query { prediction: Some(id), ..Query::default() };
+    let mut readable = Readable::new(reader.find(&query));
+    let entries: Vec<Found> = readable.by_ref().collect();
+    let mut status = readable.status();
+    let Some(last) = entries.last() else { return Ok(Story { entries, document: None, status }) };
+    let digest = entry::text(&entry::parse(last)?, "/lineage");
+    let query = Query { kind: Some(Kind::Lineage), ..Query::default() };
+    let mut documents = Readable::new(reader.find(&query));
+    let document = documents
+        .by_ref()
+        .find(|found| entry::parse(found).is_ok_and(|entry| entry::text(&entry, "/digest") == digest));
+    status = if status == Status::Done { documents.status() } else { status };
+    Ok(Story { entries, document, status })
+}
+
+/// Says that the ledger does not have it.
+pub(in crate::cli) fn unknown(id: Uuid) -> Status {
+    output::note(&format!("prediction:{id} is not in the ledger"));
+    Status::Negative
+}
+
 /// Takes what reports say, too.
-pub(super) fn id(text: &str) -> Result<Uuid, uuid::Error> {
+pub(in crate::cli) fn id(text: &str) -> Result<Uuid, uuid::Error> {
     text.strip_prefix("prediction:").unwrap_or(text).parse()
 }
 

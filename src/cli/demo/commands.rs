@@ -33,6 +33,17 @@ impl Commands {
             ),
             ("The same hash without us", format!("sha256sum {input}")),
             ("One decision in full, with its lineage", format!("{program} audit show {id} --data {data}")),
+            ("This decision back to raw data", format!("{program} lineage prediction {id} --data {data}")),
+            (
+                "On-call: what changed between the versions?",
+                format!("{program} lineage diff fraud@v1.2.3 fraud@v1.3.0 --data {data}"),
+            ),
+            (
+                "The data engineer: what did this dataset lead to?",
+                format!("{program} lineage impact {} --data {data}", facts.graph.impact.of),
+            ),
+            ("Could it be made again?", format!("{program} lineage reproducible fraud@v1.2.3 --data {data}")),
+            ("What leads nowhere?", format!("{program} lineage completeness --data {data}")),
             (
                 "On-call: who answered how often?",
                 format!("curl -s {admin}/metrics | grep ^touchmark_predictions_total"),

@@ -55,7 +55,8 @@ fn the_tour_shows_what_came_out_in_a_hundred_columns() {
     assert!(!text.contains('\u{1b}'), "{text}");
     let id = facts.answers[0].answer.header("x-lineage-trace-id").unwrap();
     assert_eq!(text.matches(id).count(), 2, "in the stamp and in the ledger: {text}");
-    for shown in [&facts.input.sha256, "1. The stamp", "5. The metrics", "the books balance", "clean_tree, random_seed"]
+    for shown in
+        [&facts.input.sha256, "1. The stamp", "6. The metrics", "the books balance", "random_seed, image_digest"]
     {
         assert!(text.contains(shown), "{shown}: {text}");
     }

@@ -1,16 +1,18 @@
-//! The tour: five things that came out, each with one line that says why it matters and to whom.
+//! The tour: six things that came out, each with one line that says why it matters and to whom.
 
 use std::io::{self, Write};
 
 use super::commands::{self, Command, Commands};
 use super::figures::Figures;
 use super::style::{Painted, Style};
-use crate::demo::{Asked, Facts, Found, VersionFacts};
+use crate::demo::{Asked, Facts, Found, GraphFacts, VersionFacts};
 
 /// Cells of a full bar.
 const BAR_LEN: u64 = 50;
 /// Characters of an answer's body.
 const BODY_LEN: usize = 90;
+/// Steps back on one line.
+const WAY_LEN: usize = 3;
 /// The header fields that the proxy adds.
 const STAMP: [&str; 5] =
     ["x-lineage-trace-id", "x-model-name", "x-model-version", "x-dataset-version", "x-reproducible"];
@@ -28,6 +30,7 @@ pub(super) fn print(
     tour.stamp()?;
     tour.ledger()?;
     tour.lineage()?;
+    tour.graph()?;
     tour.split()?;
     tour.metrics(figures)?;
     match commands {
@@ -117,6 +120,25 @@ impl Tour<'_> {
             }
         }
         writeln!(out)
+    }
+
+    fn graph(&mut self) -> io::Result<()> {
+        self.stop("The graph", "a prediction back to raw data, a dataset forward to every decision")?;
+        let Self { facts, style, out, .. } = self;
+        let GraphFacts { back, diff, impact, complete } = &facts.graph;
+        let way: Vec<&str> = back.iter().map(|(_, id)| id.as_str()).collect();
+        for (place, step) in way.chunks(WAY_LEN).enumerate() {
+            let begin = if place == 0 { "back:" } else { "  ◀──" };
+            writeln!(out, "   {begin:<9} {}", step.join(" ◀── "))?;
+        }
+        for (place, part) in diff.sentence.split("; ").enumerate() {
+            writeln!(out, "   {:<9} {}", if place == 0 { "changed:" } else { "" }, style.value(part))?;
+        }
+        let made: u64 = impact.predictions.iter().map(|row| row.predictions).sum();
+        let of = impact.models.join(", ");
+        writeln!(out, "   {:<9} a bug in {} would concern {of} and {made} predictions", "forward:", impact.of)?;
+        let (linked, all) = (complete.linked, complete.artifacts);
+        writeln!(out, "   {:<9} {linked} of {all} models and datasets lead back to where they came from\n", "linked:")
     }
 
     fn split(&mut self) -> io::Result<()> {

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use super::env::{self, Environment};
 use super::node::{Kind, Node, Origin, Path, Value};
 use super::{Config, de, validate};
+use crate::lineage::catalog::Causality;
 
 /// Bytes of a configuration file.
 const FILE_LEN_MAX: u64 = 4 << 20;
 
 /// The sections, in the order of the file.
-const SECTIONS: &[&str] = &["deployment", "proxy", "backends", "ledger", "telemetry", "admin", "shutdown", "witness"];
+const SECTIONS: &[&str] =
+    &["deployment", "proxy", "backends", "ledger", "lineage", "telemetry", "admin", "shutdown", "witness"];
 
 /// What says what is wrong by meaning.
 type Validate = fn(&Config) -> validate::Problems;
@@ -102,6 +104,11 @@ impl Source {
         self.load_by(validate::witness)
     }
 
+    /// Reads it all anew, for `catalog serve`: there need not be a model server.
+    pub fn load_for_catalog(&self) -> Result<Config, ConfigError> {
+        self.load_by(validate::catalog)
+    }
+
     /// Reads it all anew, for whichever of the two it is meant: with a witness's name and no model server it is one's.
     pub fn load_for_either(&self) -> Result<Config, ConfigError> {
         self.load_by(validate::either)
@@ -114,14 +121,28 @@ impl Source {
 
     /// Where the ledger lies, for commands that need nothing else: the rest may be missing or wrong.
     pub fn ledger_dir(&self) -> Result<PathBuf, ConfigError> {
+        Ok(self.text("ledger.dir")?.map_or_else(|| Config::default().ledger.dir, PathBuf::from))
+    }
+
+    /// The URL of the catalog, for commands that need nothing else; none where it lies in the data directory.
+    pub fn catalog_url(&self) -> Result<Option<String>, ConfigError> {
+        self.text("lineage.catalog.url")
+    }
+
+    /// What the catalog does with an edge that has something used before it was made.
+    pub fn causality(&self) -> Result<Causality, ConfigError> {
+        let refuse = self.text("lineage.catalog.causality")?.as_deref() == Some("refuse");
+        Ok(if refuse { Causality::Refuse } else { Causality::Flag })
+    }
+
+    /// What stands at a key; none where nothing does.
+    fn text(&self, key: &str) -> Result<Option<String>, ConfigError> {
         let text = self.file.as_deref().map(read).transpose()?;
         let mut root = self.parse(text.as_deref().unwrap_or_default())?;
         let _other_variables = Environment::read().overlay(&mut root, SECTIONS);
-        let key = Path::parse("ledger.dir");
-        let default = || Config::default().ledger.dir;
-        Ok(match root.get_mut(&key).map(|node| &node.value) {
-            Some(Value::Scalar(dir, kind)) if *kind != Kind::Null => PathBuf::from(dir),
-            _ => default(),
+        Ok(match root.get_mut(&Path::parse(key)).map(|node| &node.value) {
+            Some(Value::Scalar(text, kind)) if *kind != Kind::Null => Some(text.clone()),
+            _ => None,
         })
     }
 

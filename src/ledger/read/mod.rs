@@ -5,6 +5,7 @@
 //! first index of the next is passed over. Damage in older segments is reported as an error in the results, which
 //! then go on after it: a missing match is never silent.
 
+mod brief;
 mod evidence;
 mod follow;
 mod heads;
@@ -18,10 +19,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use brief::Brief;
 pub use follow::Follow;
 pub use heads::BySize;
 use memchr::memmem::Finder;
-pub use query::Query;
+pub use query::{Query, Touching};
 pub(crate) use tiles::Starts;
 
 use crate::ledger::frame::{FRAME_BYTES_MAX, FrameKind};

@@ -1,5 +1,6 @@
 //! What to look for, and whether an entry or a whole segment can be it. Pure.
 
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
@@ -26,6 +27,8 @@ pub struct Query {
     pub version: Option<String>,
     /// A training dataset, `[NAMESPACE/]NAME[@VERSION]`; what is left out may be anything.
     pub dataset: Option<String>,
+    /// Models and datasets of which it has at least one.
+    pub touching: Option<Touching>,
     /// How it ended, as entries say it.
     pub outcome: Option<String>,
     /// Which kind of entry.
@@ -36,6 +39,30 @@ pub struct Query {
     pub to: Option<SystemTime>,
     /// At most this many.
     pub limit: Option<usize>,
+}
+
+/// Models and datasets, of which an entry may have any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touching {
+    /// `NAME@VERSION`
+    pub models: BTreeSet<String>,
+    /// `[NAMESPACE/]NAME@VERSION`, whole.
+    pub datasets: BTreeSet<String>,
+}
+
+impl Touching {
+    fn matches(&self, entry: &Entry<'_>) -> bool {
+        let model = entry.model.as_deref().zip(entry.version.as_deref());
+        model.is_some_and(|(name, version)| self.models.contains(&format!("{name}@{version}")))
+            || entry.datasets.iter().flatten().any(|dataset| self.datasets.contains(&**dataset))
+    }
+
+    fn may_match(&self, summary: &Summary) -> bool {
+        summary.datasets.may_have(|name| self.datasets.contains(name))
+            || self.models.iter().filter_map(|model| model.rsplit_once('@')).any(|(name, version)| {
+                summary.models.may_have(|value| value == name) && summary.versions.may_have(|value| value == version)
+            })
+    }
 }
 
 impl Query {
@@ -102,6 +129,7 @@ impl Query {
                 .dataset
                 .as_deref()
                 .is_none_or(|wanted| entry.datasets.iter().flatten().any(|dataset| names_dataset(wanted, dataset)))
+            && self.touching.as_ref().is_none_or(|touching| touching.matches(entry))
             && self.in_range(entry)
     }
 
@@ -132,6 +160,7 @@ impl Query {
                 .dataset
                 .as_deref()
                 .is_none_or(|wanted| summary.datasets.may_have(|name| names_dataset(wanted, name)))
+            && self.touching.as_ref().is_none_or(|touching| touching.may_match(summary))
             && self.kind.is_none_or(|kind| summary.kinds.contains_key(kind.as_str()))
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Dir, call, config, entries, exchange, identity, open, open_sim, settled, sim_reader};
 use crate::exchange::{Exchange, Outcome, Payload, Prediction, Recorder};
-use crate::ledger::read::{Found, Query, Reader};
+use crate::ledger::read::{Found, Query, Reader, Touching};
 use crate::ledger::segment::sim::Sim;
 use crate::ledger::{Durability, Entry, Kind};
 use crate::lineage::Identity;
@@ -78,7 +78,14 @@ fn queries() -> impl Strategy<Value = Query> {
     let kind = prop::option::weighted(0.3, prop::sample::select(&Kind::ALL[..]));
     let range = (prop::option::weighted(0.3, 0..3000_u64), prop::option::weighted(0.3, 0..3000_u64));
     let limit = prop::option::weighted(0.2, 0..20_usize);
-    (keys, texts, kind, range, limit).prop_map(|(keys, texts, kind, (from, to), limit)| Query {
+    let touching = prop::option::weighted(
+        0.25,
+        (
+            prop::sample::subsequence(&["fraud@v1", "other@v3", "nobody@v1"][..], 0..=2),
+            prop::sample::subsequence(&["transactions@v2.0", "nothing@v1"][..], 0..=1),
+        ),
+    );
+    (keys, texts, kind, range, limit, touching).prop_map(|(keys, texts, kind, (from, to), limit, touching)| Query {
         input_hash: keys.0.map(hash),
         output_hash: keys.1.map(hash),
         prediction: keys.2.map(|at| Uuid::from_u64_pair(7, at)),
@@ -90,6 +97,10 @@ fn queries() -> impl Strategy<Value = Query> {
         model: texts.0,
         version: texts.1,
         dataset: texts.2,
+        touching: touching.map(|(models, datasets)| Touching {
+            models: models.into_iter().map(str::to_owned).collect(),
+            datasets: datasets.into_iter().map(str::to_owned).collect(),
+        }),
         outcome: texts.3,
         kind,
         from: from.map(|seconds| UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)),
@@ -125,6 +136,13 @@ fn naive(all: &[Found], query: &Query) -> Vec<u64> {
                 json["datasets"].as_array().is_some_and(|names| {
                     names.iter().any(|name| name == wanted.as_str() || name == &format!("{wanted}@v2.0"))
                 })
+            })
+            && query.touching.as_ref().is_none_or(|touching| {
+                let model =
+                    format!("{}@{}", json["model"].as_str().unwrap_or(""), json["version"].as_str().unwrap_or(""));
+                let of_model = touching.models.contains(&model);
+                let mut datasets = json["datasets"].as_array().into_iter().flatten();
+                of_model || datasets.any(|name| touching.datasets.contains(name.as_str().unwrap()))
             })
             && query.from.is_none_or(|from| *time >= *text(from))
             && query.to.is_none_or(|to| *time < *text(to))

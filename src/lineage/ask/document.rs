@@ -12,6 +12,8 @@ use crate::lineage::{
     checks,
 };
 
+/// What an alias begins with, where a version could stand.
+pub const ALIAS: char = '@';
 /// Steps from a model to what its run used.
 const INPUTS_DEPTH: u32 = 2;
 /// Models that a model may come from, one after the other, before their training data is no longer looked for.
@@ -28,6 +30,25 @@ const REPO_UNKNOWN: &str = "unknown";
 pub async fn content_of(catalog: &Catalog, id: &ModelId, moment: Moment) -> Result<Option<Content>, CatalogError> {
     let Some(model) = catalog.node(&format!("model:{id}"), moment).await? else { return Ok(None) };
     Ok(Some(content(&graph_of(catalog, &model, moment).await?, &model)))
+}
+
+/// The document of a model by its version, or by an alias where that begins with `@`, as the graph stands.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn resolved(catalog: &Catalog, name: &str, version: &str) -> Result<Option<Content>, CatalogError> {
+    match named(catalog, name, version).await? {
+        Some(id) => content_of(catalog, &id, Moment::NOW).await,
+        None => Ok(None),
+    }
+}
+
+/// The model version that a version or an `@ALIAS` names now; `None` where an alias names none.
+async fn named(catalog: &Catalog, name: &str, version: &str) -> Result<Option<ModelId>, CatalogError> {
+    let Some(alias) = version.strip_prefix(ALIAS) else { return Ok(ModelId::new(name, version).ok()) };
+    let model = catalog.named(names::REGISTERED_MODEL, name, Moment::NOW).await?;
+    let version = model.as_ref().and_then(|model| model.text(&format!("alias.{alias}")));
+    Ok(version.and_then(|version| ModelId::new(name, version).ok()))
 }
 
 /// As much of the graph upstream of a model as its document is made of.

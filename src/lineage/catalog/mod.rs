@@ -7,9 +7,11 @@
 
 mod graph;
 mod guard;
+mod look;
 mod opening;
 mod read;
 mod record;
+mod said;
 mod search;
 mod store;
 mod types;
@@ -24,6 +26,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use graph::{Edge, EventKind, Node, NodeKind, Properties, State, Value, ValueKind};
+pub use look::Held;
 pub use opening::Opening;
 pub use read::Changed;
 pub use record::{Batch, EdgeRecord, MemberRecord, NodeRecord, NodeRef, Recorded};
@@ -133,6 +136,8 @@ impl Moment {
     }
 }
 
+const MOMENT: &str = "SELECT id FROM change WHERE time <= $1 ORDER BY time DESC, id DESC LIMIT 1";
+
 /// The open catalog. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Catalog {
@@ -154,10 +159,9 @@ impl Catalog {
     /// # Errors
     /// Where the database fails.
     pub async fn moment(&self, time: jiff::Timestamp) -> Result<Moment, CatalogError> {
-        let number: Option<i64> = sqlx::query_scalar("SELECT MAX(id) FROM change WHERE time <= $1")
-            .bind(time.as_microsecond())
-            .fetch_one(&self.store.pool)
-            .await?;
+        // Times only grow with numbers.
+        let number: Option<i64> =
+            sqlx::query_scalar(MOMENT).bind(time.as_microsecond()).fetch_optional(&self.store.pool).await?;
         Ok(Moment(number.unwrap_or(0)))
     }
 

@@ -153,6 +153,16 @@ pub struct Recorded {
     pub flagged: Vec<String>,
 }
 
+impl Batch {
+    /// What can be said of it without looking anything up.
+    ///
+    /// # Errors
+    /// Where something in it is not right by itself.
+    pub fn check(&self) -> Result<(), CatalogError> {
+        check(self)
+    }
+}
+
 /// What can be said of a batch without looking anything up.
 pub(super) fn check(batch: &Batch) -> Result<(), CatalogError> {
     let invalid = |message: String| Err(CatalogError::Invalid(message));

@@ -42,6 +42,7 @@ CREATE TABLE node (
     UNIQUE (type, name),
     UNIQUE (kind, external_id)
 );
+CREATE INDEX node_of_type ON node (type, id);
 
 CREATE TABLE revision (
     node BIGINT NOT NULL,

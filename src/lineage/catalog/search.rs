@@ -22,8 +22,8 @@ pub struct Filter {
     pub type_name: Option<String>,
     /// The beginning of the name.
     pub name: Option<String>,
-    /// `NAME=VALUE`: a property with that value; a number, `true` and `false` as they are shown.
-    pub property: Option<(String, String)>,
+    /// Names and values of properties; numbers, `true` and `false` as they are shown.
+    pub properties: Vec<(String, String)>,
     /// Held by this context, by its number.
     #[serde(skip)]
     pub context: Option<i64>,
@@ -50,47 +50,11 @@ impl Catalog {
     /// Where the database fails.
     pub async fn search(&self, filter: &Filter, moment: Moment) -> Result<Page, CatalogError> {
         let limit = filter.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
-        let mut text = String::from(
-            "SELECT node.id FROM node JOIN node_type ON node_type.id = node.type WHERE node.id > $1 AND node.since <= $2",
-        );
-        // Parameters in the order of their numbers; the text of a condition is always one of ours.
-        let mut words: Vec<String> = Vec::new();
-        let mut and = |condition: &str, given: &[&str]| {
-            let mut condition = condition.to_owned();
-            for (place, word) in given.iter().enumerate() {
-                words.push((*word).to_owned());
-                condition = condition.replace(&format!("{{{place}}}"), &format!("${}", words.len() + 3));
-            }
-            text.push_str(" AND ");
-            text.push_str(&condition);
+        let types = match &filter.type_name {
+            Some(name) => Some(self.types_called(name).await?),
+            None => None,
         };
-        if let Some(kind) = filter.kind {
-            and(&format!("node.kind = {}", kind as i64), &[]);
-        }
-        if let Some(name) = &filter.type_name {
-            and("node_type.name = {0}", &[name]);
-        }
-        if let Some(name) = &filter.name {
-            and("node.name >= {0} AND node.name < {1}", &[name, &format!("{name}\u{10ffff}")]);
-        }
-        if let Some((name, value)) = &filter.property {
-            and(
-                "node.id IN (SELECT property.node FROM property WHERE property.name = {0} \
-                 AND substr(property.value, 1, 200) = substr({1}, 1, 200) AND property.value = {1} \
-                 AND property.since <= $2 AND (property.until IS NULL OR property.until > $2))",
-                &[name, value],
-            );
-        }
-        if let Some(context) = filter.context {
-            and(
-                &format!(
-                    "node.id IN (SELECT member.node FROM member WHERE member.context = {context} \
-                     AND member.since <= $2 AND (member.until IS NULL OR member.until > $2))"
-                ),
-                &[],
-            );
-        }
-        text.push_str(" ORDER BY node.id LIMIT $3");
+        let (text, words) = question(filter, types.as_deref());
         let mut query = sqlx::query(self.store.dialect.sql(&text))
             .bind(filter.after.unwrap_or(0))
             .bind(moment.0)
@@ -104,4 +68,60 @@ impl Catalog {
         ids.truncate(limit as usize);
         Ok(Page { next: ids.last().copied().filter(|_| more), nodes: self.nodes(&ids, moment).await? })
     }
+
+    async fn types_called(&self, name: &str) -> Result<Vec<i64>, CatalogError> {
+        let types = sqlx::query_scalar("SELECT id FROM node_type WHERE name = $1").bind(name);
+        Ok(types.fetch_all(&self.store.pool).await?)
+    }
+}
+
+/// The query with the words that its parameters from `$4` on stand for. `types` are the numbers of the type that is
+/// asked for: mostly one, and an index then gives its nodes in their order.
+pub(super) fn question(filter: &Filter, types: Option<&[i64]>) -> (String, Vec<String>) {
+    let mut text = String::from("SELECT node.id FROM node WHERE node.id > $1 AND node.since <= $2");
+    // The text of a condition is always one of ours.
+    let mut words: Vec<String> = Vec::new();
+    let mut and = |condition: &str, given: &[&str]| {
+        let mut condition = condition.to_owned();
+        for (place, word) in given.iter().enumerate() {
+            words.push((*word).to_owned());
+            condition = condition.replace(&format!("{{{place}}}"), &format!("${}", words.len() + 3));
+        }
+        text.push_str(" AND ");
+        text.push_str(&condition);
+    };
+    if let Some(kind) = filter.kind {
+        and(&format!("node.kind = {}", kind as i64), &[]);
+    }
+    match types {
+        None => {}
+        Some([one]) => and(&format!("node.type = {one}"), &[]),
+        Some([]) => and("1 = 0", &[]),
+        Some(several) => {
+            let several: Vec<String> = several.iter().map(i64::to_string).collect();
+            and(&format!("node.type IN ({})", several.join(", ")), &[]);
+        }
+    }
+    if let Some(name) = &filter.name {
+        and("node.name >= {0} AND node.name < {1}", &[name, &format!("{name}\u{10ffff}")]);
+    }
+    for (name, value) in &filter.properties {
+        and(
+            "node.id IN (SELECT property.node FROM property WHERE property.name = {0} \
+             AND substr(property.value, 1, 200) = substr({1}, 1, 200) AND property.value = {1} \
+             AND property.since <= $2 AND (property.until IS NULL OR property.until > $2))",
+            &[name, value],
+        );
+    }
+    if let Some(context) = filter.context {
+        and(
+            &format!(
+                "node.id IN (SELECT member.node FROM member WHERE member.context = {context} \
+                 AND member.since <= $2 AND (member.until IS NULL OR member.until > $2))"
+            ),
+            &[],
+        );
+    }
+    text.push_str(" ORDER BY node.id LIMIT $3");
+    (text, words)
 }

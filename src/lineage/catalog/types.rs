@@ -60,6 +60,15 @@ pub mod names {
     pub const RELEASE: &str = "Release";
     /// All versions of a model, with its aliases.
     pub const REGISTERED_MODEL: &str = "RegisteredModel";
+
+    /// A type as it is written here, however its letters are; others are left as they are.
+    pub fn known(word: &str) -> &str {
+        super::BUILT_IN
+            .iter()
+            .map(|built_in| built_in.name)
+            .find(|name| name.eq_ignore_ascii_case(word))
+            .unwrap_or(word)
+    }
 }
 
 /// Types of executions that `run:ID` may be.

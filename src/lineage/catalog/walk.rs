@@ -117,14 +117,8 @@ impl Catalog {
 
     async fn edges(&self, of: &[i64], direction: Direction, moment: Moment) -> Result<Vec<Edge>, CatalogError> {
         let text = match direction {
-            Direction::Upstream => {
-                "SELECT source, target, kind, path, time, flaw FROM edge \
-                 WHERE target IN {ids} AND since <= $2 AND (until IS NULL OR until > $2) ORDER BY id"
-            }
-            Direction::Downstream => {
-                "SELECT source, target, kind, path, time, flaw FROM edge \
-                 WHERE source IN {ids} AND since <= $2 AND (until IS NULL OR until > $2) ORDER BY id"
-            }
+            Direction::Upstream => UPSTREAM,
+            Direction::Downstream => DOWNSTREAM,
         };
         let mut edges = Vec::new();
         for chunk in of.chunks(CHUNK) {
@@ -141,7 +135,12 @@ impl Catalog {
     }
 }
 
-fn edge(row: &AnyRow) -> Result<Edge, CatalogError> {
+pub(super) const UPSTREAM: &str = "SELECT source, target, kind, path, time, flaw FROM edge \
+     WHERE target IN {ids} AND since <= $2 AND (until IS NULL OR until > $2) ORDER BY id";
+pub(super) const DOWNSTREAM: &str = "SELECT source, target, kind, path, time, flaw FROM edge \
+     WHERE source IN {ids} AND since <= $2 AND (until IS NULL OR until > $2) ORDER BY id";
+
+pub(super) fn edge(row: &AnyRow) -> Result<Edge, CatalogError> {
     let kind: i64 = row.try_get(2)?;
     Ok(Edge {
         source: row.try_get(0)?,

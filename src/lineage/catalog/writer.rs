@@ -18,6 +18,18 @@ impl Catalog {
     /// # Errors
     /// Where something in it is not right or refers to nothing (nothing is recorded then), or the database fails.
     pub async fn record(&self, batch: &Batch) -> Result<Recorded, CatalogError> {
+        self.write(batch, true).await
+    }
+
+    /// What recording a batch would come to; nothing is kept.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub async fn preview(&self, batch: &Batch) -> Result<Recorded, CatalogError> {
+        self.write(batch, false).await
+    }
+
+    async fn write(&self, batch: &Batch, keep: bool) -> Result<Recorded, CatalogError> {
         check(batch)?;
         let mut transaction = self.store.write().await?;
         let (change, time) = next_change(&mut transaction).await?;
@@ -33,7 +45,7 @@ impl Catalog {
             writer.member(member).await?;
         }
         let mut done = writer.done;
-        if done.created.is_empty() && done.changed.is_empty() && done.linked == 0 {
+        if !keep || (done.created.is_empty() && done.changed.is_empty() && done.linked == 0) {
             transaction.rollback().await?;
             return Ok(done);
         }
@@ -216,16 +228,27 @@ impl Writer<'_> {
             .execute(&mut *self.connection)
             .await?;
         let Some(value) = value else { return Ok(()) };
-        sqlx::query(
-            "INSERT INTO property (node, custom, name, since, value_kind, value, number) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(id)
-        .bind(i64::from(custom))
-        .bind(name)
-        .bind(self.change)
-        .bind(value.kind() as i64)
-        .bind(value.to_string())
-        .bind(value.number())
+        // Two texts: `sqlx::Any` gives PostgreSQL a missing binary64 as a binary32, and a statement keeps its types.
+        let query = match value.number() {
+            Some(_) => sqlx::query(
+                "INSERT INTO property (node, custom, name, since, value_kind, value, number) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            ),
+            None => sqlx::query(
+                "INSERT INTO property (node, custom, name, since, value_kind, value) VALUES ($1, $2, $3, $4, $5, $6)",
+            ),
+        };
+        let query = query
+            .bind(id)
+            .bind(i64::from(custom))
+            .bind(name)
+            .bind(self.change)
+            .bind(value.kind() as i64)
+            .bind(value.to_string());
+        match value.number() {
+            Some(number) => query.bind(number),
+            None => query,
+        }
         .execute(&mut *self.connection)
         .await?;
         Ok(())

@@ -5,11 +5,14 @@
 
 mod batch;
 mod content;
+mod parse;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
+
+pub use parse::FactsError;
 
 use super::Code;
 use super::catalog::{State, Value, names};

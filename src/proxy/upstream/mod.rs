@@ -26,8 +26,8 @@ pub(super) use h2::Stream;
 pub(super) use h1::{H1, Switched};
 use h2::H2;
 
-use super::tls::UpstreamTls;
 use super::transport::Transport;
+use crate::tls::ClientTls;
 
 /// HTTP/1.1 connections at rest in one worker's pool, per address, at most.
 const IDLE_MAX: usize = 512;
@@ -40,7 +40,7 @@ pub struct Address {
     /// TCP port.
     pub port: u16,
     /// How TLS is spoken to it; `None` in the clear.
-    pub(in crate::proxy) tls: Option<UpstreamTls>,
+    pub(in crate::proxy) tls: Option<ClientTls>,
 }
 
 impl Address {
@@ -55,7 +55,7 @@ impl Address {
         socket.set_nodelay(true)?;
         match &self.tls {
             None => Ok(Transport::Plain(socket)),
-            Some(tls) => tls.connect(socket, over_http2).await,
+            Some(tls) => Ok(Transport::Tls(Box::new(tls.connect(socket, over_http2).await?))),
         }
     }
 

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::judge::{all_recorded, comes_back, gaps};
 use super::load::{Seen, model_server};
 use super::scene::Scene;
-use crate::support::eventually;
 use crate::support::touchmark::Folder;
+use crate::support::{eventually, skipped};
 
 /// Bytes of a file system: a few segments of the least size.
 const DISK_BYTES: u64 = 24 << 20;
@@ -37,7 +37,9 @@ impl Disk {
         std::fs::create_dir(disk.at()).unwrap();
         std::fs::File::create(disk.image()).unwrap().set_len(DISK_BYTES).unwrap();
         let made = run("mkfs.ext4", &["-q", "-F", disk.image().to_str().unwrap()]).and_then(|()| disk.mount());
-        made.map_err(|why| skipped(&why)).is_ok().then_some(disk)
+        made.map_err(|why| skipped(&format!("no file system can be made and mounted here: {why}")))
+            .is_ok()
+            .then_some(disk)
     }
 
     fn image(&self) -> PathBuf {
@@ -99,12 +101,6 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
         Ok(Output { status, .. }) if status.success() => Ok(()),
         other => Err(format!("{program} {arguments:?}: {other:?}")),
     }
-}
-
-/// Says why a test proves nothing here. Not everybody may mount.
-#[expect(clippy::print_stdout, reason = "a test that is passed over must say so")]
-fn skipped(why: &str) {
-    println!("skipped: no file system can be made and mounted here: {why}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

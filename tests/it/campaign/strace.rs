@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::eventually;
+use crate::support::{eventually, skipped_without};
 
 /// What happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,14 +118,7 @@ pub(super) fn is_here() -> bool {
         .status();
     let here = traced.is_ok_and(|status| status.success());
     if !here {
-        skipped("strace is not installed, or may not trace");
+        skipped_without("strace");
     }
     here
-}
-
-/// Says why a test proves nothing here.
-#[expect(clippy::print_stdout, reason = "a test that is passed over must say so")]
-pub(super) fn skipped(why: &str) {
-    assert!(std::env::var_os("TOUCHMARK_GATE").is_none(), "the gate must not pass over this: {why}");
-    println!("skipped: {why}");
 }

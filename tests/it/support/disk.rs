@@ -9,6 +9,7 @@ use touchmark::units::Size;
 
 use super::message::{INFER, INPUT, post};
 use super::model_server::ModelServer;
+use super::skipped;
 use super::touchmark::{Folder, Setup, Touchmark};
 
 /// A file system of a given size, made for a test and gone with it.
@@ -28,12 +29,6 @@ impl Mounted {
             }
         }
     }
-}
-
-/// Says why a test proves nothing here.
-#[expect(clippy::print_stdout, reason = "a test that is passed over must say so")]
-fn skipped(why: &str) {
-    println!("skipped: {why}");
 }
 
 impl Drop for Mounted {

@@ -41,3 +41,15 @@ pub(crate) async fn soon<T>(what: &str, wait: impl Future<Output = T>) -> T {
     let Ok(value) = tokio::time::timeout(PATIENCE, wait).await else { panic!("waited in vain: {what}") };
     value
 }
+
+/// Says why a test proves nothing here.
+#[expect(clippy::print_stdout, reason = "a test that is passed over must say so")]
+pub(crate) fn skipped(why: &str) {
+    println!("skipped: {why}");
+}
+
+/// The same for want of a program, which the gate installs: there, its want is a failure.
+pub(crate) fn skipped_without(program: &str) {
+    assert!(std::env::var_os("TOUCHMARK_GATE").is_none(), "the gate must not pass over this: {program} is missing");
+    skipped(&format!("{program} is not installed, or may not be used"));
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
+use touchmark::admin::TokenConfig;
 use touchmark::app::App;
 use touchmark::config::Config;
 use touchmark::proxy::BackendConfig;
@@ -13,7 +14,7 @@ use touchmark::telemetry::Metrics;
 use touchmark::units::Period;
 
 use super::http2::Http2Client;
-use super::ledger::{Books, Entry, Ledger};
+use super::ledger::{Books, Entry, Ledger, sha256};
 use super::message::Message;
 use super::model_server::ModelServer;
 use super::wire::Wire;
@@ -210,4 +211,10 @@ impl Drop for Touchmark {
             self.check();
         }
     }
+}
+
+/// A token of the admin listener, which is what `name` says.
+pub(crate) fn token(name: &str, role: &str) -> TokenConfig {
+    let digest = sha256(name.as_bytes());
+    serde_json::from_value(json!({"name": format!("the {role}"), "role": role, "sha256": digest})).unwrap()
 }

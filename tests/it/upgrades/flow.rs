@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use touchmark::config::Config;
-use touchmark::proxy::{BackendTlsConfig, TlsConfig};
+use touchmark::tls::{BackendTlsConfig, TlsConfig};
 use touchmark::units::Period;
 
 use super::{DEMO, PLAIN, SCORED, ask, opened, scoring, switching};

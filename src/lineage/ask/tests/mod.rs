@@ -1,5 +1,6 @@
 //! Small graphs of every shape that lineage takes, and what is answered about them.
 
+mod answers;
 mod document;
 
 use crate::lineage::catalog::tests::Stores;

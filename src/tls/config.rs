@@ -1,10 +1,10 @@
-//! `proxy.tls` and `backends[].tls`: files and names. Whether the files hold what they should shows when they are read.
+//! `proxy.tls`, `admin.tls` and `backends[].tls`: files and names. Whether the files hold what they should shows when they are read.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// `proxy.tls`: TLS on the clients' side. Without it clients are met in the clear.
+/// `proxy.tls` and `admin.tls`: TLS for a listener. Without it clients are met in the clear.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TlsConfig {

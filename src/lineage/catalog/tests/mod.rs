@@ -1,6 +1,9 @@
 //! The catalog on a real SQLite file, and on PostgreSQL where `TOUCHMARK_TEST_POSTGRES` names a server: the same tests,
 //! the same answers.
 
+mod naive;
+mod plans;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -152,7 +155,12 @@ fn what_changed_is_kept_and_asked_for_by_time() {
         let said: Vec<_> = changes.iter().map(|c| (c.name.as_str(), c.value.clone(), c.author.as_str())).collect();
         assert_eq!(
             said,
-            [("accuracy", Some(0.75.into()), "ann"), ("note", None, "ann"), ("uri", Some("s3://m".into()), "ann")]
+            [
+                ("accuracy", Some(0.75.into()), "ann"),
+                ("note", None, "ann"),
+                ("state", Some("live".into()), "ann"),
+                ("uri", Some("s3://m".into()), "ann")
+            ]
         );
         assert_eq!(reach(catalog, "deployment:prod", Direction::Upstream, 1, first).await.len(), 2);
         assert_eq!(reach(catalog, "deployment:prod", Direction::Upstream, 1, Moment::NOW).await.len(), 1);
@@ -214,7 +222,7 @@ fn a_search_goes_through_pages() {
             kind: Some(NodeKind::Artifact),
             type_name: Some(names::DATASET.to_owned()),
             name: Some("d".to_owned()),
-            property: Some(("owner".to_owned(), "ann".to_owned())),
+            properties: vec![("owner".to_owned(), "ann".to_owned())],
             limit: Some(5),
             ..Filter::default()
         };

@@ -1,4 +1,5 @@
-//! TLS on both legs: configurations for rustls, made from files when the configuration is loaded or a file changes.
+//! TLS for whoever listens or calls: configurations for rustls, made from files when the configuration is loaded or a
+//! file changes.
 //!
 //! One provider of cryptography, the one that hashes. TLS 1.2 and 1.3 with rustls's own choice of suites. A connection
 //! keeps what it began with; new ones get what is in force. Sessions are resumed by rustls's defaults, never as 0-RTT:
@@ -24,39 +25,54 @@ use files::Files;
 pub use files::TlsError;
 use names::{NamedClients, NamedServers};
 
-use super::transport::Transport;
 use crate::sha256::Sha256;
 
-const H2: &[u8] = b"h2";
-const HTTP11: &[u8] = b"http/1.1";
+/// HTTP/2, as the handshake names it.
+pub const H2: &[u8] = b"h2";
+/// HTTP/1.1, as the handshake names it.
+pub const HTTP11: &[u8] = b"http/1.1";
 
 /// Makes TLS configurations, and remembers what they were made from.
-pub(super) struct Maker {
+#[derive(Debug)]
+pub struct Maker {
     provider: Arc<CryptoProvider>,
     digest: Sha256,
 }
 
+impl Default for Maker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Maker {
-    pub(super) fn new() -> Self {
+    /// With nothing read yet.
+    pub fn new() -> Self {
         Self { provider: Arc::new(aws_lc_rs::default_provider()), digest: Sha256::new() }
     }
 
     /// A hash over every file that was read: it changes where one of them does.
-    pub(super) fn digest(self) -> [u8; 32] {
+    pub fn digest(self) -> [u8; 32] {
         self.digest.finish()
     }
 
-    /// For the clients' side.
-    pub(super) fn server(&mut self, config: &TlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
+    /// For a listener, by the section's key. `protocols` are offered in this order (ALPN).
+    pub fn server(
+        &mut self,
+        section: &str,
+        config: &TlsConfig,
+        protocols: &[&[u8]],
+    ) -> Result<Arc<ServerConfig>, TlsError> {
         let mut files = Files::new(&self.provider, &mut self.digest);
-        let (chain, key) = files.identity("proxy.tls", &config.certificate, &config.key)?;
+        let (chain, key) = files.identity(section, &config.certificate, &config.key)?;
         let clients = match &config.client_ca {
             None => WebPkiClientVerifier::no_client_auth(),
             Some(path) => {
-                let roots = Arc::new(files.authorities("proxy.tls.client_ca", path)?);
+                let key = format!("{section}.client_ca");
+                let roots = Arc::new(files.authorities(&key, path)?);
                 let inner = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&self.provider))
                     .build()
-                    .map_err(|error| TlsError::new("proxy.tls.client_ca", error.to_string()))?;
+                    .map_err(|error| TlsError::new(key, error.to_string()))?;
                 let names = config.client_names.clone();
                 if names.is_empty() { inner } else { Arc::new(NamedClients { inner, names }) }
             }
@@ -64,18 +80,13 @@ impl Maker {
         let made = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_client_cert_verifier(clients).with_single_cert(chain, key));
-        let mut server = made.map_err(|error| TlsError::new("proxy.tls", error.to_string()))?;
-        server.alpn_protocols = vec![H2.to_vec(), HTTP11.to_vec()];
+        let mut server = made.map_err(|error| TlsError::new(section, error.to_string()))?;
+        server.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(Arc::new(server))
     }
 
-    /// For a model server at `host`.
-    pub(super) fn client(
-        &mut self,
-        section: &str,
-        config: &BackendTlsConfig,
-        host: &str,
-    ) -> Result<UpstreamTls, TlsError> {
+    /// For calls to `host`.
+    pub fn client(&mut self, section: &str, config: &BackendTlsConfig, host: &str) -> Result<ClientTls, TlsError> {
         let mut files = Files::new(&self.provider, &mut self.digest);
         let wrong = |key: &str, problem: String| TlsError::new(format!("{section}.{key}"), problem);
         let roots = match &config.ca {
@@ -107,7 +118,7 @@ impl Maker {
         let name = config.server_name.as_deref().unwrap_or(host);
         let server_name = ServerName::try_from(name.to_owned())
             .map_err(|_| wrong("server_name", format!("'{name}' is neither a DNS name nor an IP address")))?;
-        Ok(UpstreamTls { http1: Arc::new(http1), http2: Arc::new(http2), server_name })
+        Ok(ClientTls { http1: Arc::new(http1), http2: Arc::new(http2), server_name })
     }
 }
 
@@ -121,28 +132,28 @@ fn system_roots() -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// How to speak TLS to one model server.
+/// How to speak TLS to one server.
 #[derive(Clone, Debug)]
-pub(super) struct UpstreamTls {
+pub struct ClientTls {
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
     server_name: ServerName<'static>,
 }
 
 /// Made from the same reading of the same files. A connection under other ones is another connection.
-impl PartialEq for UpstreamTls {
+impl PartialEq for ClientTls {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.http1, &other.http1) && self.server_name == other.server_name
     }
 }
 
-impl Eq for UpstreamTls {}
+impl Eq for ClientTls {}
 
-impl UpstreamTls {
+impl ClientTls {
     /// The handshake on a new connection, over which HTTP/2 or HTTP/1.1 is to be spoken.
-    pub(super) async fn connect(&self, stream: TcpStream, over_http2: bool) -> io::Result<Transport> {
+    pub async fn connect(&self, stream: TcpStream, over_http2: bool) -> io::Result<TlsStream<TcpStream>> {
         let config = Arc::clone(if over_http2 { &self.http2 } else { &self.http1 });
         let stream = TlsConnector::from(config).connect(self.server_name.clone(), stream).await?;
-        Ok(Transport::Tls(Box::new(TlsStream::from(stream))))
+        Ok(TlsStream::from(stream))
     }
 }

@@ -1,0 +1,57 @@
+//! `touchmark lineage diff`: what changed between two models, or between two deployments.
+
+use std::io::Write;
+use std::time::SystemTime;
+
+use anyhow::Result;
+
+use super::{Asked, json_line, moment, output};
+use crate::cli::output::Table;
+use crate::cli::{Status, time};
+use crate::lineage::ask::{diff, find_among};
+
+/// What can be compared.
+const KINDS: [&str; 2] = ["model", "deployment"];
+
+/// `touchmark lineage diff A B`
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What was before: model:NAME@VERSION or deployment:NAME
+    #[arg(value_name = "A")]
+    before: String,
+    /// What came after [default: A itself, as it stands now; then --before says since when]
+    #[arg(value_name = "B", required_unless_present = "since")]
+    after: Option<String>,
+    /// A as it stood then, such as what a deployment served before: a time as for --as-of
+    #[arg(long = "before", value_name = "TIME", value_parser = time::time)]
+    since: Option<SystemTime>,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
+    let (catalog, now) = args.asked.open().await?;
+    let then = if args.since.is_some() { moment(&catalog, args.since).await? } else { now };
+    let before = find_among(&catalog, &args.before, &KINDS, then).await?;
+    let after = match &args.after {
+        Some(after) => find_among(&catalog, after, &KINDS, now).await?,
+        None => find_among(&catalog, &before.identity, &KINDS, now).await?,
+    };
+    let diff = diff(&catalog, (&before, then), (&after, now)).await?;
+    catalog.close().await;
+    if args.asked.json {
+        json_line(&diff, out)?;
+        return Ok(Status::Done);
+    }
+    let mut table = Table::new(&["about", "what", &diff.before, &diff.after]);
+    for change in &diff.changes {
+        let text = |side: &Option<String>| side.clone().unwrap_or_default();
+        table.row(
+            &[change.section.word().to_owned(), change.name.clone(), text(&change.before), text(&change.after)],
+            out,
+        )?;
+    }
+    table.end(out)?;
+    writeln!(out, "{}{}", if diff.changes.is_empty() { "" } else { "\n" }, output::printable(&diff.sentence))?;
+    Ok(Status::Done)
+}

@@ -1,0 +1,58 @@
+//! `touchmark lineage untracked`: models that answered and that the graph does not know. Any is a negative finding.
+
+use std::io::Write;
+
+use anyhow::Result;
+
+use super::predictions::{Range, each};
+use super::{Asked, json_line, output};
+use crate::cli::Status;
+use crate::cli::output::Table;
+use crate::lineage::ask::Traffic;
+
+/// `touchmark lineage untracked`
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    range: Range,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
+    let mut traffic = Traffic::default();
+    let status = each(&args.asked.place.ledger()?, args.range, None, |_, prediction| {
+        traffic.take(prediction);
+        Ok(())
+    })?;
+    let (catalog, at) = args.asked.open().await?;
+    let found = traffic.untracked(&catalog, at).await?;
+    catalog.close().await;
+    if args.asked.json {
+        found.iter().try_for_each(|row| json_line(row, out))?;
+    } else {
+        let mut table = Table::new(&["model", "version", "deployment", "predictions", "first", "last", "reason"]);
+        for row in &found {
+            let text = |text: &Option<String>| text.clone().unwrap_or_default();
+            let cells = [
+                text(&row.model),
+                text(&row.version),
+                row.deployment.clone(),
+                row.predictions.to_string(),
+                row.first.clone(),
+                row.last.clone(),
+                row.reason.to_owned(),
+            ];
+            table.row(&cells, out)?;
+        }
+        table.end(out)?;
+    }
+    if traffic.more() > 0 {
+        output::note(&format!("{} predictions of yet more models are not told apart", traffic.more()));
+    }
+    if found.is_empty() && traffic.more() == 0 {
+        output::note("every model in traffic is in the catalog");
+        return Ok(status);
+    }
+    Ok(if status == Status::Done { Status::Negative } else { status })
+}
