@@ -37,6 +37,7 @@ pub(super) struct Control {
     /// The configuration in force, once there is something to follow.
     config: Arc<OnceLock<ArcSwap<Config>>>,
     changed: Arc<OnceLock<Changed>>,
+    webhooks: Receiver,
 }
 
 impl std::fmt::Debug for Control {
@@ -48,6 +49,8 @@ impl std::fmt::Debug for Control {
 impl Control {
     /// Begins to open the catalog.
     pub(super) fn start(config: &Config) -> io::Result<Self> {
+        let webhooks = Receiver::load(config.lineage.mlflow.webhook_secret_file.as_deref())
+            .map_err(|error| io::Error::new(error.kind(), format!("lineage.mlflow.webhook_secret_file: {error}")))?;
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
         let catalog = Opening::default();
         let (opening, lineage) = (catalog.clone(), config.lineage.catalog.clone());
@@ -56,12 +59,18 @@ impl Control {
             opening.open(&location, lineage.causality).await;
         });
         let handle = runtime.handle().clone();
-        Ok(Self { runtime: Some(runtime), handle, catalog, config: Arc::default(), changed: Arc::default() })
+        let (config, changed) = Default::default();
+        Ok(Self { runtime: Some(runtime), handle, catalog, config, changed, webhooks })
     }
 
     /// The catalog, once it is open.
     pub(super) fn catalog(&self) -> Opening {
         self.catalog.clone()
+    }
+
+    /// What MLflow tells; it wakes who follows.
+    pub(super) fn webhooks(&self) -> Receiver {
+        self.webhooks.clone()
     }
 
     /// Asks the source before the first prediction, for as long as it may take.
@@ -105,7 +114,8 @@ impl Control {
     }
 
     /// Asks the source again and again, by the configuration in force, and at once when a webhook tells of news.
-    pub(super) fn follow(&self, sourced: &Sourced, config: &Config, webhooks: Receiver) {
+    pub(super) fn follow(&self, sourced: &Sourced, config: &Config) {
+        let webhooks = self.webhooks();
         let (sourced, in_force, changed) = (sourced.clone(), Arc::clone(&self.config), Arc::clone(&self.changed));
         let config = in_force.get_or_init(|| ArcSwap::from_pointee(config.clone())).load_full();
         self.spawn(async move {

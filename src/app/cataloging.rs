@@ -53,7 +53,7 @@ impl Cataloging {
             access_log: admin::AccessLog::new(dir),
             serving: None,
             catalog: control.catalog(),
-            webhooks: crate::lineage::mlflow::webhook::Receiver::default(),
+            webhooks: control.webhooks(),
             control: control.handle(),
         };
         let admin = admin::serve(socket, parts, config.admin.tls.as_ref()).map_err(StartError::from)?;

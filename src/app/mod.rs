@@ -31,7 +31,6 @@ use crate::admin::{self, AdminError, Readiness};
 use crate::config::Config;
 use crate::ledger::{self, Ledger};
 use crate::lineage::Identity;
-use crate::lineage::mlflow::webhook::Receiver;
 use crate::proxy::{Admission, BackendConfig, Phase, Server, Shared, Snapshot, SnapshotError};
 use crate::telemetry::{Metrics, Service, TraceError, Tracer};
 
@@ -109,9 +108,7 @@ impl App {
         let admin_socket = admin::bind(&config.admin)?;
         let auth = admin::Auth::load(&config.admin)?;
 
-        let control = catalog::Control::start(&config).map_err(io_error("cannot start the control plane's thread"))?;
-        let webhooks = Receiver::load(config.lineage.mlflow.webhook_secret_file.as_deref())
-            .map_err(io_error("lineage.mlflow.webhook_secret_file cannot be used"))?;
+        let control = catalog::Control::start(&config).map_err(io_error("cannot start the control plane"))?;
         let sourced = lineage::Sourced::new(&config.ledger.dir, control.catalog(), metrics);
         control.first(&sourced, &config);
         let Compiled { snapshot, identities, backends } = compile(&config, &sourced, metrics)?;
@@ -137,7 +134,7 @@ impl App {
             access_log: admin::AccessLog::new(&config.ledger.dir),
             serving: Some(serving(&config, &weights, &snapshot, &ledger)),
             catalog: control.catalog(),
-            webhooks: webhooks.clone(),
+            webhooks: control.webhooks(),
             control: control.handle(),
         };
         let admin = admin::serve(admin_socket, parts, config.admin.tls.as_ref())?;
@@ -157,7 +154,7 @@ impl App {
         let server =
             Server::start(&config.proxy, &socket, &shared).map_err(io_error("cannot start the proxy's threads"))?;
         control.register(register::batch(&config, &backends, &traffic::weights(&shared.snapshot.load())));
-        control.follow(&sourced, &config, webhooks);
+        control.follow(&sourced, &config);
         tracing::info!(listen = %listening, admin = %admin.address(), ledger = %config.ledger.dir.display(),
             deployment = %config.deployment.name, instance = %instance, "serving");
         Ok(Self {
