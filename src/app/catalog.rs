@@ -13,9 +13,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::{sleep, timeout};
 
 use super::lineage::{FIRST_PATIENCE, PATIENCE, Sourced};
+use super::register::Registration;
 use crate::config::Config;
 use crate::lineage::SourceKind;
-use crate::lineage::catalog::{Batch, Opening};
+use crate::lineage::catalog::Opening;
 use crate::lineage::mlflow::webhook::Receiver;
 
 /// What its connections may still take at the end.
@@ -151,27 +152,22 @@ impl Control {
         let _once = self.changed.set(Box::new(tell));
     }
 
-    /// Tells the catalog what this deployment serves, as soon as it is open.
-    pub(super) fn register(&self, batch: Batch) {
-        let catalog = self.catalog.clone();
-        self.spawn(async move {
-            loop {
-                if let Ok(catalog) = catalog.get() {
-                    if let Err(error) = super::register::record(catalog, batch).await {
-                        tracing::warn!(%error, "the deployment could not be registered in the catalog");
-                    }
-                    return;
-                }
-                sleep(OPEN_STEP * 50).await;
-            }
-        });
+    /// Keeps the catalog's word on this deployment current.
+    pub(super) fn register(&self, registration: &Registration) {
+        self.spawn(registration.clone().keep(self.catalog.clone()));
     }
 
-    /// Closes the catalog, after what is under way.
-    pub(super) fn stop(self) {
+    /// Closes the catalog, after what is under way and a last word on what was served.
+    pub(super) fn stop(self, last: Option<Registration>) {
         if let Ok(catalog) = self.catalog.get().cloned() {
             self.wait(async move {
-                if timeout(CLOSE_PATIENCE, catalog.close()).await.is_err() {
+                let end = async {
+                    if let Some(registration) = last {
+                        registration.tell(&catalog).await;
+                    }
+                    catalog.close().await;
+                };
+                if timeout(CLOSE_PATIENCE, end).await.is_err() {
                     tracing::warn!("the catalog was still in use: its database takes back what was not finished");
                 }
             });

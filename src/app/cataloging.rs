@@ -79,7 +79,7 @@ impl Cataloging {
         let Self { admin, control, data, .. } = self;
         drop(data);
         admin.stop();
-        control.stop();
+        control.stop(None);
         tracing::info!("stopped");
         Ended::InOrder
     }
