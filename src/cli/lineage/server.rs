@@ -69,6 +69,11 @@ impl Server {
             RemoteError::Refused { status: StatusCode::FORBIDDEN, .. } => {
                 "the token is known there, but its role is not enough: name another one by --token-file".to_owned()
             }
+            RemoteError::Unreachable { server, .. } if server.starts_with("https://") => {
+                "--server must be the admin address of a Touchmark that runs, and SSL_CERT_FILE the PEM file of an \
+                 authority that signed its certificate, if the system has none"
+                    .to_owned()
+            }
             RemoteError::Unreachable { .. } => {
                 "--server must be the admin address of a Touchmark that runs, such as 'touchmark catalog serve'"
                     .to_owned()
