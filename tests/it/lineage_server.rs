@@ -22,7 +22,7 @@ struct Machine {
 impl Machine {
     fn new(server: String) -> Self {
         let folder = Folder::new();
-        for role in ["recorder", "viewer", "nobody"] {
+        for role in ["recorder", "viewer", "auditor", "nobody"] {
             std::fs::write(folder.path().join(role), format!("{role}\n")).unwrap();
         }
         Self { folder, server }
@@ -70,7 +70,7 @@ fn lines(output: &Output) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_job_records_and_asks_with_a_token_alone() {
-    let fleet = Fleet::start(&["recorder", "viewer"], json!({}), json!({})).await;
+    let fleet = Fleet::start(&["recorder", "viewer", "auditor"], json!({}), json!({})).await;
     fleet.opened().await;
     let machine = Machine::near(&fleet);
     std::fs::write(machine.folder.path().join("data.csv"), "a,b\n").unwrap();
@@ -105,7 +105,7 @@ async fn a_job_records_and_asks_with_a_token_alone() {
         "completeness",
     ] {
         let words: Vec<_> = ["lineage"].into_iter().chain(words.split(' ')).chain(["--json"]).collect();
-        let there = machine.command(&words, Some("viewer")).output().unwrap();
+        let there = machine.command(&words, Some("auditor")).output().unwrap();
         let here = touchmark(machine.folder.path(), &words).arg("--data").arg(fleet.data()).output().unwrap();
         assert_eq!(there.status.code(), here.status.code(), "{words:?}: {there:?}");
         assert!(!there.stdout.is_empty() && lines(&there) == lines(&here), "{words:?}: {there:?}\n{here:?}");

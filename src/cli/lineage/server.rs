@@ -20,7 +20,7 @@ use crate::lineage::{Facts, Remote, RemoteError};
 /// Another Touchmark.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Server {
-    /// The admin address of another Touchmark, whose catalog it is; SSL_CERT_FILE names another authority for https://
+    /// The admin address of another Touchmark, whose catalog it is: http://… or https://…
     #[arg(long, value_name = "URL", conflicts_with_all = ["data", "config", "catalog"])]
     server: Option<String>,
     /// The file that holds the token to show there
