@@ -22,6 +22,7 @@ use super::webhook;
 use crate::ledger::Tiles;
 use crate::lineage::catalog::Opening;
 use crate::lineage::mlflow::webhook::Receiver;
+use crate::lineage::openlineage::Rules;
 use crate::telemetry::Metrics;
 
 /// What the listener speaks of.
@@ -45,6 +46,8 @@ pub struct Parts {
     pub catalog: Opening,
     /// Told what MLflow tells.
     pub webhooks: Receiver,
+    /// How the events of pipelines are read.
+    pub openlineage: Arc<Rules>,
     /// The runtime of the control plane, on which all that asks the catalog runs.
     pub control: tokio::runtime::Handle,
 }

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::lineage::SourceKind;
 use crate::lineage::catalog::Opening;
 use crate::lineage::mlflow::webhook::Receiver;
+use crate::lineage::openlineage::Rules;
 
 /// What its connections may still take at the end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -39,6 +40,7 @@ pub(super) struct Control {
     config: Arc<OnceLock<ArcSwap<Config>>>,
     changed: Arc<OnceLock<Changed>>,
     webhooks: Receiver,
+    openlineage: Arc<Rules>,
 }
 
 impl std::fmt::Debug for Control {
@@ -52,6 +54,7 @@ impl Control {
     pub(super) fn start(config: &Config) -> io::Result<Self> {
         let webhooks = Receiver::load(config.lineage.mlflow.webhook_secret_file.as_deref())
             .map_err(|error| io::Error::new(error.kind(), format!("lineage.mlflow.webhook_secret_file: {error}")))?;
+        let openlineage = Arc::new(Rules::new(&config.lineage.openlineage).map_err(io::Error::other)?);
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
         let catalog = Opening::default();
         let (opening, lineage) = (catalog.clone(), config.lineage.catalog.clone());
@@ -61,7 +64,7 @@ impl Control {
         });
         let handle = runtime.handle().clone();
         let (config, changed) = Default::default();
-        Ok(Self { runtime: Some(runtime), handle, catalog, config, changed, webhooks })
+        Ok(Self { runtime: Some(runtime), handle, catalog, config, changed, webhooks, openlineage })
     }
 
     /// The catalog, once it is open.
@@ -72,6 +75,11 @@ impl Control {
     /// What MLflow tells; it wakes who follows.
     pub(super) fn webhooks(&self) -> Receiver {
         self.webhooks.clone()
+    }
+
+    /// How the events of pipelines are read.
+    pub(super) fn openlineage(&self) -> Arc<Rules> {
+        Arc::clone(&self.openlineage)
     }
 
     /// Asks the source before the first prediction, for as long as it may take.

@@ -54,6 +54,7 @@ impl Cataloging {
             serving: None,
             catalog: control.catalog(),
             webhooks: control.webhooks(),
+            openlineage: control.openlineage(),
             control: control.handle(),
         };
         let admin = admin::serve(socket, parts, config.admin.tls.as_ref()).map_err(StartError::from)?;

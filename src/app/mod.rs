@@ -137,6 +137,7 @@ impl App {
             serving: Some(serving(&config, &weights, &snapshot, &ledger)),
             catalog: control.catalog(),
             webhooks: control.webhooks(),
+            openlineage: control.openlineage(),
             control: control.handle(),
         };
         let admin = admin::serve(admin_socket, parts, config.admin.tls.as_ref())?;
