@@ -163,9 +163,7 @@ fn versions(batch: &mut Batch, known: &[Known]) {
         }
     }
     // A table may be read in a version and written without.
-    batch
-        .edges
-        .retain(|edge| !needless.iter().any(|(artifact, kind)| edge.artifact == *artifact && edge.kind == *kind));
+    batch.edges.retain(|edge| !needless.contains(&(edge.artifact.clone(), edge.kind)));
     let edges = &batch.edges;
     batch.nodes.retain(|record| {
         let is_needless = needless.iter().any(|(artifact, _)| record.node == *artifact);
@@ -195,7 +193,8 @@ fn kind(batch: &mut Batch, node: Option<&Node>, known: &[Known]) {
     };
     // Who else spoke of it may know better.
     let contradicts = node.is_some_and(|node| node.type_name != seen && !refines(&node.type_name, seen));
-    record.type_name = if contradicts { types::RUN } else { seen }.to_owned();
+    let seen = if contradicts { types::RUN } else { seen };
+    seen.clone_into(&mut record.type_name);
 }
 
 /// Takes an edge, or a member, out of a batch. Whether it was there.
