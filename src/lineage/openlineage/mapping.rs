@@ -157,8 +157,8 @@ fn pipeline(batch: &mut Batch, job: &Job) -> NodeRef {
 fn parent(batch: &mut Batch, run: &Run, job: &Job) {
     let Some(facet) = facets::parent(&run.facets) else { return };
     if let Some(record) = batch.nodes.iter_mut().find(|node| is_run(&node.node)) {
-        for (name, id) in [("parent_run", "/run/runId"), ("root_run", "/root/run/runId")] {
-            if let Some(id) = facet.pointer(id).and_then(serde_json::Value::as_str) {
+        for (name, of) in [("parent_run", Some(facet)), ("root_run", facet.get("root"))] {
+            if let Some(id) = of.and_then(|of| of.get("run")?.get("runId")?.as_str()) {
                 record.properties.insert(name.to_owned(), Some(format!("run:{}", names::part(id, &[])).into()));
             }
         }
