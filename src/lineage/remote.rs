@@ -166,9 +166,14 @@ impl Remote {
         };
         let connected =
             timeout(CONNECT_PATIENCE, connected).await.unwrap_or_else(|_elapsed| Err(late(CONNECT_PATIENCE)));
-        let (send, driver) = connected
-            .map_err(|error| RemoteError::Unreachable { server: self.uri.to_string(), why: error.to_string() })?;
+        let (send, driver) =
+            connected.map_err(|error| RemoteError::Unreachable { server: self.address(), why: error.to_string() })?;
         Ok(Asking { remote: self, send, driver })
+    }
+
+    /// As people write it: without the slash that ends a path of nothing.
+    fn address(&self) -> String {
+        self.uri.to_string().trim_end_matches('/').to_owned()
     }
 }
 
@@ -221,7 +226,7 @@ impl Asking<'_> {
         body: Bytes,
         max: usize,
     ) -> Result<T, RemoteError> {
-        let server = || self.remote.uri.to_string();
+        let server = || self.remote.address();
         let asked = async {
             let answer = exchange(self.remote, &mut self.send, method, what, body).await?;
             let status = answer.status();
@@ -239,7 +244,7 @@ impl Asking<'_> {
     }
 
     fn strange(&self, what: String) -> RemoteError {
-        RemoteError::Strange { server: self.remote.uri.to_string(), what }
+        RemoteError::Strange { server: self.remote.address(), what }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::lineage::{Facts, Remote, RemoteError};
 /// Another Touchmark.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Server {
-    /// The admin address of another Touchmark, whose catalog it is; SSL_CERT_FILE names another authority for https://
+    /// The admin address of another Touchmark, whose catalog it is: http://… or https://…
     #[arg(long, value_name = "URL", conflicts_with_all = ["data", "config", "catalog"])]
     server: Option<String>,
     /// The file that holds the token to show there
@@ -68,6 +68,11 @@ impl Server {
             },
             RemoteError::Refused { status: StatusCode::FORBIDDEN, .. } => {
                 "the token is known there, but its role is not enough: name another one by --token-file".to_owned()
+            }
+            RemoteError::Unreachable { server, .. } if server.starts_with("https://") => {
+                "--server must be the admin address of a Touchmark that runs, and SSL_CERT_FILE the PEM file of an \
+                 authority that signed its certificate, if the system has none"
+                    .to_owned()
             }
             RemoteError::Unreachable { .. } => {
                 "--server must be the admin address of a Touchmark that runs, such as 'touchmark catalog serve'"
