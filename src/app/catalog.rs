@@ -122,8 +122,14 @@ impl Control {
         let _ = over.recv();
     }
 
+    /// Keeps both current: the catalog's word on this deployment, and what stands behind its stamps.
+    pub(super) fn keep(&self, registration: &Registration, sourced: &Sourced, config: &Config) {
+        self.spawn(registration.clone().keep(self.catalog.clone()));
+        self.follow(sourced, config);
+    }
+
     /// Asks the source again and again, by the configuration in force, and at once when a webhook tells of news.
-    pub(super) fn follow(&self, sourced: &Sourced, config: &Config) {
+    fn follow(&self, sourced: &Sourced, config: &Config) {
         let webhooks = self.webhooks();
         let (sourced, in_force, changed) = (sourced.clone(), Arc::clone(&self.config), Arc::clone(&self.changed));
         let config = in_force.get_or_init(|| ArcSwap::from_pointee(config.clone())).load_full();
@@ -158,11 +164,6 @@ impl Control {
     /// Whom to tell that the lineage is known otherwise than before.
     pub(super) fn on_change(&self, tell: impl Fn() + Send + Sync + 'static) {
         let _once = self.changed.set(Box::new(tell));
-    }
-
-    /// Keeps the catalog's word on this deployment current.
-    pub(super) fn register(&self, registration: &Registration) {
-        self.spawn(registration.clone().keep(self.catalog.clone()));
     }
 
     /// Closes the catalog, after what is under way and a last word on what was served.

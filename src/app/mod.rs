@@ -124,13 +124,12 @@ impl App {
 
         let readiness = Readiness::default();
         probe(&readiness, &ledger, &snapshot);
-        let status = admin::Status::new(&config.deployment.name, &instance);
         let registration = register::Registration::new((&config, &backends), &snapshot, &ledger, metrics);
         let weights = Arc::new(traffic::Weights::new(&snapshot, &ledger, &registration));
         let parts = admin::Parts {
             metrics: Metrics::clone(metrics),
             readiness: readiness.clone(),
-            status,
+            status: admin::Status::new(&config.deployment.name, &instance),
             auth,
             rate: config.admin.rate,
             access_log: admin::AccessLog::new(&config.ledger.dir),
@@ -156,8 +155,7 @@ impl App {
         };
         let server =
             Server::start(&config.proxy, &socket, &shared).map_err(io_error("cannot start the proxy's threads"))?;
-        control.register(&registration);
-        control.follow(&sourced, &config);
+        control.keep(&registration, &sourced, &config);
         tracing::info!(listen = %listening, admin = %admin.address(), ledger = %config.ledger.dir.display(),
             deployment = %config.deployment.name, instance = %instance, "serving");
         Ok(Self {

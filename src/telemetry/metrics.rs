@@ -159,7 +159,7 @@ impl Metrics {
     /// How many predictions of each `MODEL@VERSION` have ended since the process began.
     pub fn predictions_by_model(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
-        for metric in self.predictions.collect().iter().flat_map(|family| family.get_metric()) {
+        for metric in self.predictions.collect().iter().flat_map(prometheus::proto::MetricFamily::get_metric) {
             let label = |name: &str| metric.get_label().iter().find(|label| label.name() == name);
             let [model, version] =
                 ["model", "version"].map(|name| label(name).map(|label| label.value().to_owned()).unwrap_or_default());

@@ -48,7 +48,11 @@ pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
         json_line(&diff, out)?;
         return Ok(Status::Done);
     }
-    let mut table = Table::new(&["about", "what", &diff.before, &diff.after]);
+    for (side, id) in [("before", &diff.before), ("after", &diff.after)] {
+        writeln!(out, "{side:<6} {}", output::printable(id))?;
+    }
+    writeln!(out)?;
+    let mut table = Table::new(&["about", "what", "before", "after"]);
     for change in &diff.changes {
         let text = |side: &Option<String>| side.clone().unwrap_or_default();
         table.row(
