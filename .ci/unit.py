@@ -107,7 +107,9 @@ def main(binary, printed):
         shutil.rmtree(scratch)
     calls = set(re.findall(r"^\d+ +(\w+)\(", log, re.M))
     assert {"execve", "pwrite64", "accept4"} <= calls, f"strace saw {sorted(calls)}"
-    if refused := calls - passing:
+    # To what root makes, SQLite gives the owner of its database; the unit's user has no need of that.
+    roots_alone = {"fchown"} if os.geteuid() == 0 else set()
+    if refused := calls - passing - roots_alone:
         sys.exit(f"{UNIT}: its filter refuses {sorted(refused)}")
     if writable := re.findall(r"^.*(?:mmap|mprotect)\(.*PROT_WRITE\|PROT_EXEC.*$", log, re.M):
         sys.exit(f"{UNIT}: MemoryDenyWriteExecute refuses {writable[0]}")

@@ -19,13 +19,14 @@ use machine::Machine;
 /// What commands of blocks that are not run begin with.
 const ELSEWHERE: [&str; 5] = ["bash .ci/run", "cargo ", "docker ", "kubectl ", "touchmark lineage import mlflow "];
 /// Documents with commands. The others must have none.
-const RUN: [&str; 9] = [
+const RUN: [&str; 10] = [
     "README.md",
     "docs/api.md",
     "docs/configuration.md",
     "docs/guarantees.md",
     "docs/lineage.md",
     "docs/mlflow.md",
+    "docs/openlineage.md",
     "docs/operations.md",
     "docs/runbook.md",
     "docs/witness.md",
@@ -101,6 +102,11 @@ fn the_page_on_lineage() {
 #[test]
 fn the_page_on_mlflow() {
     run("docs/mlflow.md");
+}
+
+#[test]
+fn the_page_on_openlineage() {
+    run("docs/openlineage.md");
 }
 
 #[test]

@@ -22,6 +22,7 @@ use super::webhook;
 use crate::ledger::Tiles;
 use crate::lineage::catalog::Opening;
 use crate::lineage::mlflow::webhook::Receiver;
+use crate::lineage::openlineage::Rules;
 use crate::telemetry::Metrics;
 
 /// What the listener speaks of.
@@ -45,6 +46,8 @@ pub struct Parts {
     pub catalog: Opening,
     /// Told what MLflow tells.
     pub webhooks: Receiver,
+    /// How the events of pipelines are read.
+    pub openlineage: Arc<Rules>,
     /// The runtime of the control plane, on which all that asks the catalog runs.
     pub control: tokio::runtime::Handle,
 }
@@ -118,7 +121,7 @@ macro_rules! control {
 }
 
 /// Everything that is here. Of paths that fit the first one counts.
-pub(super) static ROUTES: [Route; 25] = [
+pub(super) static ROUTES: [Route; 27] = [
     get("/livez", Right::Open, Handler::Now(system::livez)),
     get("/readyz", Right::Open, Handler::Now(system::readyz)),
     get("/metrics", Right::View, Handler::Now(system::metrics)),
@@ -132,6 +135,7 @@ pub(super) static ROUTES: [Route; 25] = [
     takes(Method::PUT, "/api/v1/traffic", Right::Operate, 16 * KIB, Handler::Now(traffic::put)),
     takes(Method::POST, "/api/v1/lineage", Right::Record, 4 * MIB, control!(lineage::event)),
     takes(Method::POST, "/api/v1/lineage/batch", Right::Record, 16 * MIB, control!(lineage::batch)),
+    takes(Method::POST, "/api/v1/facts", Right::Record, 16 * MIB, control!(lineage::facts)),
     takes(Method::POST, "/api/v1/webhooks/mlflow", Right::Signed, 256 * KIB, Handler::Now(webhook::mlflow)),
     get("/api/v1/nodes", Right::View, control!(lineage::nodes)),
     get("/api/v1/nodes/{id}", Right::View, control!(lineage::node)),
@@ -141,6 +145,7 @@ pub(super) static ROUTES: [Route; 25] = [
     get("/api/v1/impact/{id}", Right::Audit, control!(lineage::impact)),
     get("/api/v1/prediction/{id}", Right::Audit, control!(lineage::prediction)),
     get("/api/v1/reproducible/{id}", Right::View, control!(lineage::reproducible)),
+    get("/api/v1/required/{id}", Right::View, control!(lineage::required)),
     get("/api/v1/completeness", Right::View, control!(lineage::completeness)),
     get("/api/v1/untracked", Right::Audit, control!(lineage::untracked)),
     get("/api/v1/resolve", Right::View, control!(lineage::resolve)),

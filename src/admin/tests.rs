@@ -127,6 +127,7 @@ fn start(json: &str) -> Running {
         rate: config.rate,
         access_log: AccessLog::new(&folder.0),
         webhooks: crate::lineage::mlflow::webhook::Receiver::default(),
+        openlineage: Arc::default(),
         catalog: Opening::default(),
         control: control.handle().clone(),
     };

@@ -13,10 +13,12 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::{sleep, timeout};
 
 use super::lineage::{FIRST_PATIENCE, PATIENCE, Sourced};
+use super::register::Registration;
 use crate::config::Config;
 use crate::lineage::SourceKind;
-use crate::lineage::catalog::{Batch, Opening};
+use crate::lineage::catalog::Opening;
 use crate::lineage::mlflow::webhook::Receiver;
+use crate::lineage::openlineage::Rules;
 
 /// What its connections may still take at the end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -38,6 +40,7 @@ pub(super) struct Control {
     config: Arc<OnceLock<ArcSwap<Config>>>,
     changed: Arc<OnceLock<Changed>>,
     webhooks: Receiver,
+    openlineage: Arc<Rules>,
 }
 
 impl std::fmt::Debug for Control {
@@ -51,6 +54,7 @@ impl Control {
     pub(super) fn start(config: &Config) -> io::Result<Self> {
         let webhooks = Receiver::load(config.lineage.mlflow.webhook_secret_file.as_deref())
             .map_err(|error| io::Error::new(error.kind(), format!("lineage.mlflow.webhook_secret_file: {error}")))?;
+        let openlineage = Arc::new(Rules::new(&config.lineage.openlineage).map_err(io::Error::other)?);
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
         let catalog = Opening::default();
         let (opening, lineage) = (catalog.clone(), config.lineage.catalog.clone());
@@ -60,7 +64,7 @@ impl Control {
         });
         let handle = runtime.handle().clone();
         let (config, changed) = Default::default();
-        Ok(Self { runtime: Some(runtime), handle, catalog, config, changed, webhooks })
+        Ok(Self { runtime: Some(runtime), handle, catalog, config, changed, webhooks, openlineage })
     }
 
     /// The catalog, once it is open.
@@ -71,6 +75,11 @@ impl Control {
     /// What MLflow tells; it wakes who follows.
     pub(super) fn webhooks(&self) -> Receiver {
         self.webhooks.clone()
+    }
+
+    /// How the events of pipelines are read.
+    pub(super) fn openlineage(&self) -> Arc<Rules> {
+        Arc::clone(&self.openlineage)
     }
 
     /// Asks the source before the first prediction, for as long as it may take.
@@ -113,8 +122,14 @@ impl Control {
         let _ = over.recv();
     }
 
+    /// Keeps both current: the catalog's word on this deployment, and what stands behind its stamps.
+    pub(super) fn keep(&self, registration: &Registration, sourced: &Sourced, config: &Config) {
+        self.spawn(registration.clone().keep(self.catalog.clone()));
+        self.follow(sourced, config);
+    }
+
     /// Asks the source again and again, by the configuration in force, and at once when a webhook tells of news.
-    pub(super) fn follow(&self, sourced: &Sourced, config: &Config) {
+    fn follow(&self, sourced: &Sourced, config: &Config) {
         let webhooks = self.webhooks();
         let (sourced, in_force, changed) = (sourced.clone(), Arc::clone(&self.config), Arc::clone(&self.changed));
         let config = in_force.get_or_init(|| ArcSwap::from_pointee(config.clone())).load_full();
@@ -151,27 +166,17 @@ impl Control {
         let _once = self.changed.set(Box::new(tell));
     }
 
-    /// Tells the catalog what this deployment serves, as soon as it is open.
-    pub(super) fn register(&self, batch: Batch) {
-        let catalog = self.catalog.clone();
-        self.spawn(async move {
-            loop {
-                if let Ok(catalog) = catalog.get() {
-                    if let Err(error) = super::register::record(catalog, batch).await {
-                        tracing::warn!(%error, "the deployment could not be registered in the catalog");
-                    }
-                    return;
-                }
-                sleep(OPEN_STEP * 50).await;
-            }
-        });
-    }
-
-    /// Closes the catalog, after what is under way.
-    pub(super) fn stop(self) {
+    /// Closes the catalog, after what is under way and a last word on what was served.
+    pub(super) fn stop(self, last: Option<Registration>) {
         if let Ok(catalog) = self.catalog.get().cloned() {
             self.wait(async move {
-                if timeout(CLOSE_PATIENCE, catalog.close()).await.is_err() {
+                let end = async {
+                    if let Some(registration) = last {
+                        registration.tell(&catalog).await;
+                    }
+                    catalog.close().await;
+                };
+                if timeout(CLOSE_PATIENCE, end).await.is_err() {
                     tracing::warn!("the catalog was still in use: its database takes back what was not finished");
                 }
             });

@@ -54,6 +54,7 @@ impl Cataloging {
             serving: None,
             catalog: control.catalog(),
             webhooks: control.webhooks(),
+            openlineage: control.openlineage(),
             control: control.handle(),
         };
         let admin = admin::serve(socket, parts, config.admin.tls.as_ref()).map_err(StartError::from)?;
@@ -79,7 +80,7 @@ impl Cataloging {
         let Self { admin, control, data, .. } = self;
         drop(data);
         admin.stop();
-        control.stop();
+        control.stop(None);
         tracing::info!("stopped");
         Ended::InOrder
     }

@@ -16,7 +16,9 @@ use super::mlflow::Registry;
 use crate::config::Config;
 use crate::lineage::ask::{ALIAS, resolved};
 use crate::lineage::catalog::Opening;
-use crate::lineage::{self, Content, Declared, Facts, Identity, ModelId, Remote, ResolveError, SourceKind};
+use crate::lineage::{
+    self, Content, Declared, Facts, Identity, ModelId, Remote, RemoteError, ResolveError, SourceKind,
+};
 use crate::telemetry::Metrics;
 
 /// What a source may take at the start and at a reload, before what was last known is stamped.
@@ -201,11 +203,12 @@ async fn from_catalog(opening: &Opening, asked: &BTreeSet<Asked>) -> Result<Know
 }
 
 async fn from_server(server: &str, config: &lineage::Config, asked: &BTreeSet<Asked>) -> Result<Known, String> {
-    let remote = Remote::new(server, config.token_file.as_deref(), config.tls.as_ref())?;
-    let mut asking = remote.connect().await?;
+    let told = |error: RemoteError| error.to_string();
+    let remote = Remote::new(server, config.token_file.as_deref(), config.tls.as_ref()).map_err(told)?;
+    let mut asking = remote.connect().await.map_err(told)?;
     let mut known = Known::new();
     for (name, version) in asked {
-        let content = asking.resolve(name, version).await?;
+        let content = asking.resolve(name, version).await.map_err(told)?;
         known.extend(content.map(|content| (format!("{name}@{version}"), content)));
     }
     Ok(known)

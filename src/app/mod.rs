@@ -95,6 +95,7 @@ pub struct App {
     weights: Arc<traffic::Weights>,
     checks: health::Checks,
     control: catalog::Control,
+    registration: register::Registration,
     sourced: lineage::Sourced,
     identities: Vec<Arc<Identity>>,
     data: run::DataDir,
@@ -123,18 +124,19 @@ impl App {
 
         let readiness = Readiness::default();
         probe(&readiness, &ledger, &snapshot);
-        let status = admin::Status::new(&config.deployment.name, &instance);
-        let weights = Arc::new(traffic::Weights::new(&snapshot, &ledger));
+        let registration = register::Registration::new((&config, &backends), &snapshot, &ledger, metrics);
+        let weights = Arc::new(traffic::Weights::new(&snapshot, &ledger, &registration));
         let parts = admin::Parts {
             metrics: Metrics::clone(metrics),
             readiness: readiness.clone(),
-            status,
+            status: admin::Status::new(&config.deployment.name, &instance),
             auth,
             rate: config.admin.rate,
             access_log: admin::AccessLog::new(&config.ledger.dir),
             serving: Some(serving(&config, &weights, &snapshot, &ledger)),
             catalog: control.catalog(),
             webhooks: control.webhooks(),
+            openlineage: control.openlineage(),
             control: control.handle(),
         };
         let admin = admin::serve(admin_socket, parts, config.admin.tls.as_ref())?;
@@ -153,8 +155,7 @@ impl App {
         };
         let server =
             Server::start(&config.proxy, &socket, &shared).map_err(io_error("cannot start the proxy's threads"))?;
-        control.register(register::batch(&config, &backends, &traffic::weights(&shared.snapshot.load())));
-        control.follow(&sourced, &config);
+        control.keep(&registration, &sourced, &config);
         tracing::info!(listen = %listening, admin = %admin.address(), ledger = %config.ledger.dir.display(),
             deployment = %config.deployment.name, instance = %instance, "serving");
         Ok(Self {
@@ -168,6 +169,7 @@ impl App {
             weights,
             checks,
             control,
+            registration,
             sourced,
             identities,
             data,
@@ -191,7 +193,7 @@ impl App {
 
     /// Stops in order. `true` where every exchange ended by itself.
     pub fn stop(self) -> bool {
-        let Self { config, server, admin, readiness, shared, ledger, checks, control, data, .. } = self;
+        let Self { config, server, admin, readiness, shared, ledger, checks, control, registration, data, .. } = self;
         readiness.set(STOPPING, Err("stopping".to_owned()));
         std::thread::sleep(config.shutdown.delay.0);
         server.enter(Phase::Draining);
@@ -212,7 +214,7 @@ impl App {
         shared.tracer.shutdown(FLUSH_PATIENCE);
         drop(data);
         admin.stop();
-        control.stop();
+        control.stop(Some(registration));
         tracing::info!("stopped");
         whole
     }

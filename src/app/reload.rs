@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{App, Compiled, StartError, compile, register, traffic};
+use super::{App, Compiled, StartError, compile, traffic};
 use crate::config::{self, Config, Source};
 use crate::ledger;
 use crate::lineage::{self, Identity};
@@ -89,7 +89,7 @@ impl App {
         } else {
             traffic::record(&self.ledger, &before, &after);
         }
-        self.control.register(register::batch(&config, &backends, &after));
+        self.registration.serves(&config, &backends);
         self.control.take_over(&config);
         self.identities = identities;
         self.config = config;

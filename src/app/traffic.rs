@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use super::register::Registration;
 use crate::admin::Traffic;
 use crate::ledger::{self, Ledger};
 use crate::proxy::Snapshot;
@@ -14,12 +15,14 @@ use crate::proxy::Snapshot;
 pub(super) struct Weights {
     snapshot: Arc<ArcSwap<Snapshot>>,
     ledger: Arc<Ledger>,
+    registration: Registration,
     moving: Mutex<()>,
 }
 
 impl Weights {
-    pub(super) fn new(snapshot: &Arc<ArcSwap<Snapshot>>, ledger: &Arc<Ledger>) -> Self {
-        Self { snapshot: Arc::clone(snapshot), ledger: Arc::clone(ledger), moving: Mutex::default() }
+    pub(super) fn new(snapshot: &Arc<ArcSwap<Snapshot>>, ledger: &Arc<Ledger>, registration: &Registration) -> Self {
+        let (snapshot, ledger, registration) = (Arc::clone(snapshot), Arc::clone(ledger), registration.clone());
+        Self { snapshot, ledger, registration, moving: Mutex::default() }
     }
 
     /// One move at a time, by hand or by a reload, so that the ledger tells them in the order in which they came into
@@ -56,6 +59,7 @@ impl Traffic for Weights {
             }
         }
         record(&self.ledger, &before, &after);
+        self.registration.changed();
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ fn example(text: &str) -> String {
 /// Every path in what serde writes, lists as their first element.
 fn paths(value: &serde_json::Value, path: &str, found: &mut Vec<String>) {
     match value {
-        serde_json::Value::Object(members) => {
+        serde_json::Value::Object(members) if !members.is_empty() => {
             for (key, inner) in members {
                 paths(inner, &format!("{path}.{key}"), found);
             }

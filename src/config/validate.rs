@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use http::Uri;
 
 use super::{Config, health};
-use crate::lineage::{self, Declared, SourceKind};
+use crate::lineage::{self, Declared, EntityId, SourceKind};
 use crate::proxy::{self, BackendConfig, UpstreamProtocol};
 use crate::tls::TlsConfig;
 use crate::units::Size;
@@ -154,6 +154,11 @@ fn backends(config: &Config, report: &mut Problems) {
             if backend.protocol == UpstreamProtocol::Http1 {
                 wrong(report, format!("{key}.grpc_url"), "gRPC needs HTTP/2: remove it, or set protocol to auto");
             }
+        }
+        if let Some(image) = &backend.image
+            && format!("image:{image}").parse::<EntityId>().is_err()
+        {
+            wrong(report, format!("{key}.image"), format!("'{image}' can be moved: write NAME@sha256:HEX"));
         }
         backend_tls(&key, backend, report);
         health::validate(&key, backend, report);

@@ -157,6 +157,7 @@ impl Version {
             tls: None,
             protocol: UpstreamProtocol::default(),
             weight: self.plan.weight,
+            image: None,
             models: vec![model],
             health: HealthConfig::default(),
             health_check: None,

@@ -30,6 +30,6 @@ pub use facts::{
 };
 pub use header::dataset_version;
 pub use identity::{DatasetId, EntityId, IdentityError, ModelId};
-pub use remote::Remote;
+pub use remote::{Remote, RemoteError};
 pub use resolve::{ResolveError, freeze, observe, resolve};
 pub use section::{CATALOG_FILE, CatalogConfig, Config, MlflowConfig, SourceKind};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::{Causality, Location};
 use super::mlflow::{Client, Credentials};
+use super::openlineage;
 use crate::tls::BackendTlsConfig;
 use crate::units::Period;
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub tls: Option<BackendTlsConfig>,
     /// The MLflow server that is asked.
     pub mlflow: MlflowConfig,
+    /// How the events of pipelines are read.
+    pub openlineage: openlineage::Config,
     /// The longest that a change in the source goes unseen.
     pub refresh: Period,
     /// The catalog here.
@@ -86,6 +89,7 @@ impl Default for Config {
             token_file: None,
             tls: None,
             mlflow: MlflowConfig::default(),
+            openlineage: openlineage::Config::default(),
             refresh: Period::millis(10_000),
             catalog: CatalogConfig::default(),
         }
@@ -140,6 +144,9 @@ impl Config {
                 wrong("lineage.mlflow", "is asked by lineage.source: mlflow alone: set that, or leave it out");
             }
             _ => {}
+        }
+        if let Err(error) = openlineage::Rules::new(&self.openlineage) {
+            wrong(&error.key, error.what);
         }
         let url = self.catalog.url.as_deref();
         if url.is_some_and(|url| !url.starts_with("postgres://") && !url.starts_with("postgresql://")) {

@@ -29,6 +29,9 @@ pub struct BackendConfig {
     /// The share of calls among the backends that serve the same model; 0 takes none.
     #[serde(default = "weight_default")]
     pub weight: u32,
+    /// The image that the server runs, `NAME@sha256:…`, for the catalog.
+    #[serde(default)]
+    pub image: Option<String>,
     /// The models that it serves.
     #[serde(default)]
     pub models: Vec<ModelConfig>,

@@ -4,6 +4,8 @@
 //! resolved once, when the configuration is loaded: looking a label up costs more than counting.
 //! This file does not serve `/metrics`; `admin` renders the [`Registry`].
 
+use std::collections::BTreeMap;
+
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, core::Collector,
@@ -152,6 +154,21 @@ impl Metrics {
     /// The registry to render.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// How many predictions of each `MODEL@VERSION` have ended since the process began.
+    pub fn predictions_by_model(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for metric in self.predictions.collect().iter().flat_map(prometheus::proto::MetricFamily::get_metric) {
+            let label = |name: &str| metric.get_label().iter().find(|label| label.name() == name);
+            let [model, version] =
+                ["model", "version"].map(|name| label(name).map(|label| label.value().to_owned()).unwrap_or_default());
+            let count = metric.get_counter().get_value();
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it counts whole predictions")]
+            let count = count as u64;
+            *counts.entry(format!("{model}@{version}")).or_insert(0) += count;
+        }
+        counts
     }
 }
 

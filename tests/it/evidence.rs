@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use touchmark::ledger::read::{Query, Reader};
@@ -13,6 +13,7 @@ use touchmark::tlog::{Checkpoint, Hash, Note, Range, TILE_WIDTH, Tile, TilePath,
 use super::support::eventually;
 use super::support::message::{CHAT, INFER, LAST_CHUNK, Message, OUTPUT, chunk, get, ok, post, streaming};
 use super::support::model_server::ModelServer;
+use super::support::process::Running;
 use super::support::touchmark::Folder;
 use super::support::wire::Wire;
 
@@ -20,7 +21,7 @@ const TOUCHMARK: &str = env!("CARGO_BIN_EXE_touchmark");
 
 /// A `touchmark serve` of its own.
 struct Process {
-    child: Child,
+    child: Running,
     listen: SocketAddr,
     admin: SocketAddr,
 }
@@ -29,16 +30,16 @@ impl Process {
     async fn start(folder: &Folder, model: SocketAddr, environment: &[(&str, &str)]) -> Self {
         let announced = folder.path().join("serve.json");
         let _ = std::fs::remove_file(&announced);
-        let child = Command::new(TOUCHMARK)
+        let mut command = Command::new(TOUCHMARK);
+        command
             .args(["serve", "--upstream", &format!("http://{model}"), "--model", "fraud@v1.2.3"])
             .args(["--dataset", "transactions@v2.0", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .arg("--data")
             .arg(folder.path())
             .env("TOUCHMARK_LEDGER__SEGMENT_SIZE", "1MiB")
             .envs(environment.iter().copied())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::null());
+        let child = Running::spawn(&mut command);
         let says: Value =
             eventually("serve.json", || serde_json::from_slice(&std::fs::read(&announced).ok()?).ok()).await;
         let address = |key: &str| says[key].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
@@ -56,10 +57,8 @@ impl Process {
         ids
     }
 
-    async fn stop(mut self) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-        let ended = eventually("the process's end", || self.child.try_wait().unwrap()).await;
+    async fn stop(self) {
+        let ended = self.child.terminated().await;
         assert!(ended.success(), "{ended}");
     }
 

@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use touchmark::lineage::SourceKind;
@@ -11,10 +10,11 @@ use touchmark::tls::{BackendTlsConfig, TlsConfig};
 
 use super::support::message::{INFER, Message, OUTPUT, get, ok, post, post_with};
 use super::support::model_server::ModelServer;
+use super::support::process::Fleet;
+use super::support::soon;
 use super::support::tls::{Authority, NAME};
 use super::support::touchmark::{Folder, Setup, Touchmark, token};
 use super::support::wire::Wire;
-use super::support::{eventually, soon};
 
 const EVENTS: &str = "/api/v1/lineage";
 
@@ -48,14 +48,15 @@ fn object(message: &Message) -> Value {
 
 /// The catalog is opened in the background.
 async fn opened(admin: SocketAddr, fields: &[(&str, &str)]) {
-    loop {
-        let status = ask(admin, get("/api/v1/nodes", fields)).await.head.status();
-        if status != 503 {
-            assert_eq!(status, 200);
-            return;
+    let asked = async {
+        loop {
+            let status = ask(admin, get("/api/v1/nodes", fields)).await.head.status();
+            if status != 503 {
+                return status;
+            }
         }
-        tokio::task::yield_now().await;
-    }
+    };
+    assert_eq!(soon("the catalog", asked).await, 200);
 }
 
 fn access(folder: &Path) -> Vec<Value> {
@@ -244,20 +245,9 @@ async fn a_server_that_is_no_catalog_is_not_believed() {
 
 #[tokio::test]
 async fn the_catalog_serves_alone() {
-    let folder = Folder::new();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_touchmark"))
-        .args(["catalog", "serve", "--admin", "127.0.0.1:0", "--data"])
-        .arg(folder.path())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let announced = folder.path().join("serve.json");
-    let admin: SocketAddr = eventually("serve.json", || {
-        let said: Value = serde_json::from_slice(&std::fs::read(&announced).ok()?).ok()?;
-        said["admin"].as_str()?.strip_prefix("http://")?.parse().ok()
-    })
-    .await;
-    opened(admin, &[]).await;
+    let fleet = Fleet::start(&[], json!({}), json!({})).await;
+    fleet.opened().await;
+    let admin = fleet.admin;
     assert_eq!(tell(admin, EVENTS, &training("r1", "v1", "v1"), &[]).await.head.status(), 200);
     let impact = object(&ask(admin, get("/api/v1/impact/dataset:s3://lake/tx@v1", &[])).await);
     assert_eq!((&impact["models"][0]["id"], &impact["predictions"]), (&json!("model:fraud@v1"), &Value::Null));
@@ -265,9 +255,7 @@ async fn the_catalog_serves_alone() {
         assert_eq!(ask(admin, get(path, &[])).await.head.status(), 404, "{path}");
     }
     assert_eq!(ask(admin, get("/readyz", &[])).await.head.status(), 200);
-    let id = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-    let ended = soon("an orderly stop", tokio::task::spawn_blocking(move || child.wait())).await.unwrap().unwrap();
-    assert_eq!(ended.code(), Some(0));
+    let (announced, process) = (fleet.data().join("serve.json"), fleet.process);
+    assert_eq!(process.terminated().await.code(), Some(0));
     assert!(!announced.exists());
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+use super::support::process::Running;
 use super::support::skipped_without;
 use super::support::touchmark::Folder;
 
@@ -100,7 +101,7 @@ fn a_signal_reaches_the_command() {
     let folder = Folder::new();
     let script = "trap 'exit 9' TERM; echo ready; for i in $(seq 1 1000); do sleep 0.05; done";
     let mut command = touchmark(folder.path(), &["record", "run", "--id", "r1", "--", "sh", "-c", script]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = Running::spawn(command.stdout(Stdio::piped()).stderr(Stdio::null()));
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");

@@ -42,6 +42,8 @@ mod limits;
 mod lineage_api;
 /// What CI jobs say of their runs.
 mod lineage_record;
+/// The same from other machines.
+mod lineage_server;
 mod mlflow;
 /// Notes beside another implementation's.
 mod notes;

@@ -1,12 +1,13 @@
 //! Stamps that come from the graph or from a file: what is known is stamped, what is not is not guessed.
 
 use serde_json::{Value, json};
-use touchmark::lineage::catalog::{Catalog, Causality, Location};
+use touchmark::lineage::catalog::{Catalog, Causality, Direction, Location, Moment, Node};
 use touchmark::lineage::{CATALOG_FILE, Facts, SourceKind};
 
-use super::support::message::{INFER, OUTPUT, ok, post};
+use super::support::message::{INFER, OUTPUT, message, ok, post};
 use super::support::model_server::ModelServer;
-use super::support::touchmark::{Folder, Setup, Touchmark};
+use super::support::touchmark::{Folder, Setup, Touchmark, token};
+use super::support::wire::Wire;
 use super::support::{eventually, soon};
 
 /// Two versions of a model, each of its own dataset version, and an alias of the first.
@@ -119,17 +120,43 @@ async fn a_file_of_facts_is_stamped_and_survives_its_loss() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_deployment_stands_in_the_graph() {
     let model = ModelServer::answering(ok(OUTPUT)).await;
-    let touchmark = setup(&model, "v7", SourceKind::Static).start();
+    let image = format!("registry.example/triton@sha256:{}", "5e".repeat(32));
+    let mut touchmark = setup(&model, "v7", SourceKind::Static)
+        .with(|config| {
+            config.backends[0].image = Some(image.clone());
+            config.admin.tokens = vec![token("hand", "operator")];
+        })
+        .start();
     let file = Location::File(touchmark.folder.path().join(CATALOG_FILE));
     let catalog = soon("the catalog", Catalog::open(&file, Causality::Flag)).await.unwrap();
-    let name = "deployment:fraud-test";
-    let registered = eventually("the deployment", || {
-        let node = tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current().block_on(catalog.node(name, touchmark::lineage::catalog::Moment::NOW))
-        });
-        node.unwrap()
-    });
-    let node = registered.await;
+    let weight = |node: &Node| node.properties["weights"].to_string();
+    let deployment = async |with: &str| {
+        eventually("the deployment", || {
+            let node = tokio::task::block_in_place(|| {
+                tokio::runtime::Handle::current().block_on(catalog.node("deployment:fraud-test", Moment::NOW))
+            });
+            node.unwrap().filter(|node| weight(node).contains(with))
+        })
+        .await
+    };
+    let node = deployment("1").await;
     assert!(node.text("config_digest").unwrap().starts_with("sha256:"));
+    let near = catalog.walk(&[node.id], Direction::Upstream, 1, 10, Moment::NOW).await.unwrap();
+    let used: Vec<&str> = near.inputs(node.id).map(|(_, artifact)| artifact.identity.as_str()).collect();
+    assert_eq!(used, ["model:fraud@v7", &format!("image:{image}")]);
+
+    // A share that is moved by hand, and in the end what was answered.
+    let fields = [("host", "admin"), ("content-type", "application/json"), ("authorization", "Bearer hand")];
+    let mut admin = Wire::connect(touchmark.admin).await;
+    let weights = json!({"weights": {"champion": 7}}).to_string();
+    admin.send(message("PUT /api/v1/traffic HTTP/1.1", &fields, weights)).await;
+    assert_eq!(admin.answer().await.head.status(), 200);
+    deployment("7").await;
+    stamps(&touchmark).await;
+    touchmark.stop().await;
+    let own =
+        soon("the copy", catalog.named("Metrics", "deployment:fraud-test/it", Moment::NOW)).await.unwrap().unwrap();
+    assert_eq!(own.properties["predictions"].to_string(), json!({"fraud@v7": 1}).to_string());
+    assert_eq!(own.text("log"), node.text("log"));
     catalog.close().await;
 }

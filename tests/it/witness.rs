@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,6 +13,7 @@ use touchmark::tlog::{Checkpoint, Note, Scheme, Signer, VerifierKey};
 use super::support::ledger::sha256;
 use super::support::log::Log;
 use super::support::message::{Message, get, message, post};
+use super::support::process::Running;
 use super::support::touchmark::Folder;
 use super::support::wire::Wire;
 use super::support::witness::Here;
@@ -228,7 +229,7 @@ async fn a_stalled_body_is_told_and_a_stop_waits_for_nobody() {
 
 /// A `touchmark witness` of its own.
 struct Process {
-    child: Child,
+    child: Running,
     address: SocketAddr,
     vkey: VerifierKey,
 }
@@ -241,7 +242,7 @@ impl Process {
     }
 
     fn start(config: &Path) -> Self {
-        let mut child = Self::command(config).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = Running::spawn(Self::command(config).stdout(Stdio::piped()).stderr(Stdio::null()));
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let says: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("it said {line:?}"));
@@ -258,9 +259,8 @@ impl Process {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
     }
 
-    async fn stop(mut self) {
-        self.signal(rustix::process::Signal::TERM);
-        let ended = eventually("the process's end", || self.child.try_wait().unwrap()).await;
+    async fn stop(self) {
+        let ended = self.child.terminated().await;
         assert!(ended.success(), "{ended}");
     }
 }

@@ -9,7 +9,7 @@ use super::{catalog, refused};
 use crate::admin::answer::{Answer, Problem, json};
 use crate::admin::routes::{Asked, Parts};
 use crate::lineage::catalog::Catalog;
-use crate::lineage::openlineage::{Event, EventError, events, place};
+use crate::lineage::openlineage::{Event, EventError, Said, events, place};
 
 /// Takes one event.
 pub(in crate::admin) async fn event(parts: Arc<Parts>, asked: Asked) -> Answer {
@@ -17,7 +17,7 @@ pub(in crate::admin) async fn event(parts: Arc<Parts>, asked: Asked) -> Answer {
         Ok(catalog) => catalog,
         Err(refusal) => return *refusal,
     };
-    let said = Event::parse(&asked.body).and_then(|event| event.said(&asked.caller.name));
+    let said = Event::parse(&asked.body).and_then(|event| event.said(&asked.caller.name, &parts.openlineage));
     match said {
         Err(error) => no_event(&error),
         Ok(said) => match place(catalog, said).await {
@@ -40,7 +40,8 @@ pub(in crate::admin) async fn batch(parts: Arc<Parts>, asked: Asked) -> Answer {
     let mut report = Report::default();
     for (index, event) in events.into_iter().enumerate() {
         report.summary.received += 1;
-        match take(catalog, event, &asked.caller.name).await {
+        let said = event.and_then(|event| event.said(&asked.caller.name, &parts.openlineage));
+        match take(catalog, said).await {
             Ok(()) => report.summary.successful += 1,
             Err((reason, retriable)) => report.failed(index, reason, retriable),
         }
@@ -90,8 +91,8 @@ impl Report {
 }
 
 /// Records one event of several. Why not, and whether it may be sent again.
-async fn take(catalog: &Catalog, event: Result<Event, EventError>, author: &str) -> Result<(), (String, bool)> {
-    let said = event.and_then(|event| event.said(author)).map_err(|error| (error.to_string(), false))?;
+async fn take(catalog: &Catalog, said: Result<Said, EventError>) -> Result<(), (String, bool)> {
+    let said = said.map_err(|error| (error.to_string(), false))?;
     place(catalog, said).await.map(drop).map_err(|error| {
         if error.is_callers() {
             return (error.to_string(), false);

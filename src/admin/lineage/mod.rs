@@ -3,12 +3,14 @@
 //! What is answered are the same types as on the command line; here is only how they are asked for over HTTP.
 
 mod events;
+mod facts;
 mod ledger;
 mod questions;
 
 pub(super) use events::{batch, event};
+pub(super) use facts::facts;
 pub(super) use ledger::{impact, prediction, untracked};
-pub(super) use questions::{completeness, diff, downstream, node, nodes, reproducible, resolve, upstream};
+pub(super) use questions::{completeness, diff, downstream, node, nodes, reproducible, required, resolve, upstream};
 
 use http::StatusCode;
 

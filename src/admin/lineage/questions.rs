@@ -107,6 +107,24 @@ pub(in crate::admin) async fn reproducible(parts: Arc<Parts>, asked: Asked) -> A
     .await
 }
 
+/// `GET /api/v1/required/{id}`: which fields of those that a gate asks for are missing.
+pub(in crate::admin) async fn required(parts: Arc<Parts>, asked: Asked) -> Answer {
+    const WANTED: &str = "field";
+    answer(async {
+        let (catalog, query) = (catalog(&parts)?, Query::parse(&asked.query, &[WANTED, AS_OF])?);
+        let known = ask::fields();
+        let wanted: Vec<String> = query.all(WANTED).map(str::to_owned).collect();
+        if wanted.is_empty() || wanted.iter().any(|field| !known.contains(&field.as_str())) {
+            return Err(bad_parameter(WANTED, &format!("name some of {}", known.join(","))));
+        }
+        let at = moment(catalog, &query, AS_OF).await?;
+        let named = named(catalog, &asked, at).await?;
+        let model = given(catalog, &named.identity, &["model"], at).await?;
+        shown(ask::required(catalog, &model, &wanted, at).await)
+    })
+    .await
+}
+
 /// `GET /api/v1/completeness`
 pub(in crate::admin) async fn completeness(parts: Arc<Parts>, asked: Asked) -> Answer {
     answer(async {

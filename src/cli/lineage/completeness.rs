@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use super::{Asked, json_line, output};
+use super::{Asked, Question, json_line, output};
 use crate::cli::Status;
 use crate::cli::output::Table;
 use crate::lineage::ask::{Share, completeness};
@@ -18,6 +18,11 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
+    let question = Question::new("completeness");
+    if let Some(answer) = args.asked.elsewhere(question, args.asked.json).await? {
+        json_line(&answer, out)?;
+        return Ok(Status::Done);
+    }
     let (catalog, at) = args.asked.open().await?;
     let found = completeness(&catalog, at).await?;
     catalog.close().await;

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::time::SystemTime;
 
 use anyhow::Result;
+use serde_json::Value;
 
-use super::{Asked, json_line, moment, output};
+use super::{Asked, Question, json_line, moment, output};
 use crate::cli::output::Table;
 use crate::cli::{Status, time};
 use crate::lineage::ask::{diff, find_among};
@@ -30,6 +31,10 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
+    if let Some(answer) = elsewhere(args).await? {
+        json_line(&answer, out)?;
+        return Ok(Status::Done);
+    }
     let (catalog, now) = args.asked.open().await?;
     let then = if args.since.is_some() { moment(&catalog, args.since).await? } else { now };
     let before = find_among(&catalog, &args.before, &KINDS, then).await?;
@@ -43,7 +48,11 @@ pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
         json_line(&diff, out)?;
         return Ok(Status::Done);
     }
-    let mut table = Table::new(&["about", "what", &diff.before, &diff.after]);
+    for (side, id) in [("before", &diff.before), ("after", &diff.after)] {
+        writeln!(out, "{side:<6} {}", output::printable(id))?;
+    }
+    writeln!(out)?;
+    let mut table = Table::new(&["about", "what", "before", "after"]);
     for change in &diff.changes {
         let text = |side: &Option<String>| side.clone().unwrap_or_default();
         table.row(
@@ -54,4 +63,19 @@ pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
     table.end(out)?;
     writeln!(out, "{}{}", if diff.changes.is_empty() { "" } else { "\n" }, output::printable(&diff.sentence))?;
     Ok(Status::Done)
+}
+
+/// What a server answers, where one is named.
+async fn elsewhere(args: &Args) -> Result<Option<Value>> {
+    let after = match &args.after {
+        // A with itself later: the thing that the name meant then, which an alias may have left since.
+        None if args.asked.server.is_named() => {
+            let then: Value =
+                args.asked.server.ask(&Question::of("nodes", &args.before).at("as_of", args.since)?).await?;
+            then["id"].as_str().map(str::to_owned)
+        }
+        after => after.clone(),
+    };
+    let question = Question::new("diff").with("before", Some(&args.before)).with("after", after);
+    args.asked.elsewhere(question.at("before_as_of", args.since)?, args.asked.json).await
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::predictions::{Range, each};
-use super::{Asked, json_line, moment, output};
+use super::{Asked, Question, json_line, moment, output};
 use crate::cli::Status;
 use crate::cli::output::Table;
 use crate::ledger::read::Touching;
@@ -23,13 +23,21 @@ pub(super) struct Args {
     #[command(flatten)]
     range: Range,
     /// Print the predictions instead, one a line: id, time, model, deployment
-    #[arg(long)]
+    #[arg(long, conflicts_with = "server")]
     ids: bool,
     #[command(flatten)]
     asked: Asked,
 }
 
 pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
+    let question = Question::of("impact", &args.what).at("from", args.range.from)?.at("to", args.range.to)?;
+    if let Some(answer) = args.asked.elsewhere(question, args.asked.json).await? {
+        json_line(&answer, out)?;
+        if answer["predictions"].is_null() {
+            output::note("there is no ledger there, so that no prediction was counted");
+        }
+        return Ok(Status::Done);
+    }
     let (catalog, at) = args.asked.open().await?;
     let node = find(&catalog, &args.what, at).await?;
     let from = if args.range.from.is_some() { moment(&catalog, args.range.from).await? } else { Moment::of_change(0) };

@@ -14,6 +14,7 @@ mod record;
 mod reproducible;
 pub(super) mod require;
 mod search;
+mod server;
 mod show;
 mod untracked;
 mod walk;
@@ -32,7 +33,8 @@ use crate::ledger::read::Reader;
 use crate::lineage::ask::NameError;
 use crate::lineage::catalog::{Catalog, CatalogError, Causality, Direction, Location, Moment};
 use crate::lineage::mlflow::MlflowError;
-use crate::lineage::{CATALOG_FILE, FactsError, IdentityError};
+use crate::lineage::{CATALOG_FILE, FactsError, IdentityError, RemoteError};
+use server::{JsonAlone, Question, Server};
 
 /// `touchmark lineage …`
 #[derive(Debug, clap::Args)]
@@ -158,6 +160,8 @@ impl Place {
 struct Asked {
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    server: Server,
     /// As the graph stood then: 2026-11-20T17:00:00Z, 2026-11-20 (UTC), or 2h (ago)
     #[arg(long, value_name = "TIME", value_parser = time::time)]
     as_of: Option<SystemTime>,
@@ -171,6 +175,17 @@ impl Asked {
         let catalog = self.place.open().await?;
         let moment = moment(&catalog, self.as_of).await?;
         Ok((catalog, moment))
+    }
+
+    /// What a server answers, where one is named.
+    async fn elsewhere(&self, question: Question, json: bool) -> Result<Option<serde_json::Value>> {
+        if !self.server.is_named() {
+            return Ok(None);
+        }
+        if !json {
+            return Err(JsonAlone.into());
+        }
+        self.server.ask(&question.at("as_of", self.as_of)?).await.map(Some)
     }
 }
 
@@ -228,7 +243,10 @@ pub(super) fn status(error: &anyhow::Error) -> Option<Status> {
                 _ => Status::Failed,
             });
         }
-        let usage = cause.is::<IdentityError>() || cause.is::<FactsError>();
+        if let Some(error) = cause.downcast_ref::<RemoteError>() {
+            return Some(server::status(error));
+        }
+        let usage = cause.is::<IdentityError>() || cause.is::<FactsError>() || cause.is::<JsonAlone>();
         usage.then_some(Status::Usage)
     })
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Place, output};
+use super::{JsonAlone, Place, Question, Server, output};
 use crate::cli::Status;
 use crate::cli::audit::entry::{parse, text};
 use crate::cli::audit::show::{Story, id, story, unknown};
@@ -22,12 +22,22 @@ pub(super) struct Args {
     id: Uuid,
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    server: Server,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
+    if args.server.is_named() {
+        if !args.json {
+            return Err(JsonAlone.into());
+        }
+        let answer: Value = args.server.ask(&Question::of("prediction", args.id)).await?;
+        writeln!(out, "{answer}")?;
+        return Ok(Status::Done);
+    }
     let Story { entries, document, status } = story(&args.place.ledger()?, args.id)?;
     let Some(last) = entries.last() else {
         return Ok(if status == Status::Done { unknown(args.id) } else { status });

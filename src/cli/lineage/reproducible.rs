@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use super::{Asked, json_line};
+use super::{Asked, Question, json_line};
 use crate::cli::Status;
 use crate::cli::output::Table;
 use crate::lineage::ask::{find_among, reproduction};
@@ -20,6 +20,11 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
+    let question = Question::of("reproducible", &args.model);
+    if let Some(answer) = args.asked.elsewhere(question, args.asked.json).await? {
+        json_line(&answer, out)?;
+        return Ok(if answer["reproducible"] == true { Status::Done } else { Status::Negative });
+    }
     let (catalog, at) = args.asked.open().await?;
     let model = find_among(&catalog, &args.model, &["model"], at).await?;
     let found = reproduction(&catalog, &model, at).await?;

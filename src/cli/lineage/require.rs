@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use serde_json::json;
 
-use super::{Asked, output, wait};
+use super::{Asked, Question, output, wait};
 use crate::cli::Status;
 use crate::lineage::ask::{fields, find_among, required};
 
@@ -24,6 +24,11 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
     let found = wait(async {
+        if args.asked.server.is_named() {
+            let question = Question::of("required", &args.model).at("as_of", args.asked.as_of)?;
+            let question = args.require.iter().fold(question, |question, field| question.with("field", Some(field)));
+            return args.asked.server.ask(&question).await;
+        }
         let (catalog, at) = args.asked.open().await?;
         let model = find_among(&catalog, &args.model, &["model"], at).await?;
         let found = required(&catalog, &model, &args.require, at).await?;

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use super::{Asked, json_line, output, pair};
+use super::{Asked, Question, json_line, output, pair};
 use crate::cli::Status;
 use crate::cli::output::Table;
 use crate::lineage::ask::render;
@@ -55,9 +55,27 @@ impl Args {
             ..Filter::default()
         }
     }
+
+    /// The same as a question to a server.
+    fn question(&self) -> Question {
+        let pairs = [("tag", &self.tags), ("property", &self.properties)];
+        let pairs = pairs.iter().flat_map(|(kind, pairs)| pairs.iter().map(move |(name, value)| (*kind, name, value)));
+        let question = Question::new("nodes")
+            .with("type", self.type_name.as_deref())
+            .with("name", self.name.as_deref())
+            .with("owner", self.owner.as_deref())
+            .with("after", self.after)
+            .with("limit", Some(self.limit));
+        pairs.fold(question, |question, (kind, name, value)| question.with(kind, Some(format!("{name}={value}"))))
+    }
 }
 
 pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
+    if let Some(page) = args.asked.elsewhere(args.question(), args.asked.json).await? {
+        let nodes = page["nodes"].as_array().map_or(&[][..], Vec::as_slice);
+        nodes.iter().try_for_each(|node| json_line(node, out))?;
+        return Ok(ended(nodes.is_empty(), page["next"].as_i64()));
+    }
     let (catalog, moment) = args.asked.open().await?;
     let page = catalog.search(&args.filter(), moment).await?;
     catalog.close().await;
@@ -79,12 +97,16 @@ pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
         }
         table.end(out)?;
     }
-    if let Some(next) = page.next {
+    Ok(ended(page.nodes.is_empty(), page.next))
+}
+
+fn ended(nothing: bool, next: Option<i64>) -> Status {
+    if let Some(next) = next {
         output::note(&format!("there is more: --after {next}"));
     }
-    if page.nodes.is_empty() {
+    if nothing {
         output::note("nothing found");
-        return Ok(Status::Negative);
+        return Status::Negative;
     }
-    Ok(Status::Done)
+    Status::Done
 }

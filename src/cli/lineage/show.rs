@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 
-use super::{Asked, json_line, output};
+use super::{Asked, Question, json_line, output};
 use crate::cli::Status;
 use crate::cli::output::Table;
 use crate::lineage::ask::{Detail, Link, detail, find, render};
@@ -20,6 +20,11 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
+    let question = Question::of("nodes", &args.what);
+    if let Some(answer) = args.asked.elsewhere(question, args.asked.json).await? {
+        json_line(&answer, out)?;
+        return Ok(Status::Done);
+    }
     let (catalog, moment) = args.asked.open().await?;
     let node = find(&catalog, &args.what, moment).await?;
     let detail = detail(&catalog, node, moment).await?;

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 
 use super::predictions::{Range, each};
-use super::{Asked, json_line, output};
+use super::{Asked, Question, json_line, output};
 use crate::cli::Status;
 use crate::cli::output::Table;
 use crate::lineage::ask::Traffic;
@@ -20,6 +20,12 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
+    let question = Question::new("untracked").at("from", args.range.from)?.at("to", args.range.to)?;
+    if let Some(answer) = args.asked.elsewhere(question, args.asked.json).await? {
+        let models = answer["models"].as_array().map_or(&[][..], Vec::as_slice);
+        models.iter().try_for_each(|row| json_line(row, out))?;
+        return Ok(ended(models.is_empty(), answer["more"].as_u64().unwrap_or_default()));
+    }
     let mut traffic = Traffic::default();
     let status = each(&args.asked.place.ledger()?, args.range, None, |_, prediction| {
         traffic.take(prediction);
@@ -47,12 +53,18 @@ pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
         }
         table.end(out)?;
     }
-    if traffic.more() > 0 {
-        output::note(&format!("{} predictions of yet more models are not told apart", traffic.more()));
+    let found = ended(found.is_empty(), traffic.more());
+    Ok(if status == Status::Done { found } else { status })
+}
+
+/// What it comes to, where so many predictions are of models that are not told apart.
+fn ended(nothing: bool, more: u64) -> Status {
+    if more > 0 {
+        output::note(&format!("{more} predictions of yet more models are not told apart"));
     }
-    if found.is_empty() && traffic.more() == 0 {
+    if nothing && more == 0 {
         output::note("every model in traffic is in the catalog");
-        return Ok(status);
+        return Status::Done;
     }
-    Ok(if status == Status::Done { Status::Negative } else { status })
+    Status::Negative
 }

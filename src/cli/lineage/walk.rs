@@ -5,10 +5,10 @@ use std::io::Write;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use super::{Asked, json_line, output};
+use super::{Asked, Question, json_line, output};
 use crate::cli::Status;
 use crate::cli::output::Table;
-use crate::lineage::ask::{Lineage, Question, find, reach, render};
+use crate::lineage::ask::{self, Lineage, find, reach, render};
 use crate::lineage::catalog::Direction;
 
 /// `touchmark lineage upstream X`, `touchmark lineage downstream X`
@@ -18,13 +18,13 @@ pub(super) struct Args {
     #[arg(value_name = "X")]
     what: String,
     /// At most so many steps
-    #[arg(long, value_name = "STEPS", default_value_t = Question::DEPTH)]
+    #[arg(long, value_name = "STEPS", default_value_t = ask::Question::DEPTH)]
     depth: u32,
     /// Only these: model, dataset, run, training, artifact, …; what is left out still connects
     #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
     kinds: Vec<String>,
     /// At most so many nodes
-    #[arg(long, value_name = "COUNT", default_value_t = Question::NODES)]
+    #[arg(long, value_name = "COUNT", default_value_t = ask::Question::NODES)]
     limit: usize,
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Tree, conflicts_with = "json")]
@@ -49,10 +49,18 @@ enum Format {
 }
 
 pub(super) async fn run(args: &Args, direction: Direction, out: &mut dyn Write) -> Result<Status> {
+    let question = Question::of(&format!("{direction:?}").to_lowercase(), &args.what)
+        .with("depth", Some(args.depth))
+        .with("limit", Some(args.limit))
+        .with("kind", (!args.kinds.is_empty()).then(|| args.kinds.join(",")));
+    if let Some(answer) = args.asked.elsewhere(question, args.asked.json || args.format == Format::Json).await? {
+        json_line(&answer, out)?;
+        return Ok(Status::Done);
+    }
     let (catalog, at) = args.asked.open().await?;
     let begin = find(&catalog, &args.what, at).await?;
-    let question =
-        Question { direction, depth_max: args.depth, nodes_max: args.limit.max(1), kinds: args.kinds.clone(), at };
+    let (depth_max, nodes_max) = (args.depth, args.limit.max(1));
+    let question = ask::Question { direction, depth_max, nodes_max, kinds: args.kinds.clone(), at };
     let graph = reach(&catalog, &begin, &question).await?;
     catalog.close().await;
     match args.format {

@@ -88,6 +88,7 @@ type Fixed = (&'static str, fn(&Config, &Config) -> bool);
 /// What cannot change while running: sockets and files that are open, threads that run, names in open spans.
 const FIXED: &[Fixed] = &[
     ("lineage.catalog", |old, new| old.lineage.catalog != new.lineage.catalog),
+    ("lineage.openlineage", |old, new| old.lineage.openlineage != new.lineage.openlineage),
     ("deployment", |old, new| old.deployment != new.deployment),
     ("proxy.listen", |old, new| old.proxy.listen != new.proxy.listen),
     ("proxy.workers", |old, new| old.proxy.workers != new.proxy.workers),

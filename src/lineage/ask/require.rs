@@ -1,6 +1,6 @@
 //! What is known of one model, check by check: whether it could be made again, and what a gate may ask for.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::document::{content, graph_of};
 use crate::lineage::catalog::{Catalog, CatalogError, Moment, Node};
@@ -35,7 +35,7 @@ pub struct Reproduction {
 }
 
 /// What a gate asked for, and what of it is not there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Required {
     /// `model:NAME@VERSION`
     pub model: String,

@@ -33,6 +33,7 @@ pub use record::{Batch, EdgeRecord, MemberRecord, NodeRecord, NodeRef, Recorded}
 pub use search::{Filter, Page};
 pub use store::{Dialect, Location};
 pub use types::names;
+pub(crate) use types::refines;
 pub use walk::{Direction, Graph, Reached};
 
 use store::Store;

@@ -137,10 +137,10 @@ pub struct Batch {
 }
 
 /// What a batch came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
     /// The number of the change; none where all was known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<i64>,
     /// Nodes that were new.
     pub created: Vec<String>,
@@ -149,7 +149,7 @@ pub struct Recorded {
     /// Edges and members that were added or taken away.
     pub linked: usize,
     /// Edges that were recorded although they are doubtful, and why.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flagged: Vec<String>,
 }
 

@@ -187,9 +187,14 @@ pub(super) fn built_in(name: &str) -> Option<&'static BuiltIn> {
     BUILT_IN.iter().find(|built_in| built_in.name == name)
 }
 
+/// What a run turns out to be as more of it becomes known: data came of it, it was made of other data, a model came of it.
+const FOUND_OUT: [&str; 3] = [names::INGESTION, names::TRANSFORMATION, names::TRAINING];
+
 /// Whether a run's type may become another one once more is known of it.
-pub(super) fn refines(from: &str, to: &str) -> bool {
-    from == names::RUN && RUNS.contains(&to)
+pub(crate) fn refines(from: &str, to: &str) -> bool {
+    let place = |name| FOUND_OUT.iter().position(|found| *found == name);
+    let goes_on = place(from).zip(place(to)).is_some_and(|(from, to)| from < to);
+    goes_on || (from == names::RUN && RUNS.contains(&to))
 }
 
 #[cfg(test)]

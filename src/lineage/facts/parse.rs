@@ -27,10 +27,24 @@ impl Facts {
         let shape = |error: &dyn std::fmt::Display| FactsError::Shape(error.to_string());
         let facts: Self = serde_saphyr::from_str(text).map_err(|error| shape(&error))?;
         let said: Value = serde_saphyr::from_str(text).map_err(|error| shape(&error))?;
-        let understood = serde_json::to_value(&facts).map_err(|error| shape(&error))?;
+        facts.understood(&said)
+    }
+
+    /// Reads JSON and nothing else: what comes over a network is given no YAML, whose anchors multiply.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_json(bytes: &[u8]) -> Result<Self, FactsError> {
+        let shape = |error: serde_json::Error| FactsError::Shape(error.to_string());
+        let facts: Self = serde_json::from_slice(bytes).map_err(shape)?;
+        facts.understood(&serde_json::from_slice(bytes).map_err(shape)?)
+    }
+
+    fn understood(self, said: &Value) -> Result<Self, FactsError> {
+        let understood = serde_json::to_value(&self).map_err(|error| FactsError::Shape(error.to_string()))?;
         let mut unknown = Vec::new();
-        compare(&said, &understood, "", &mut unknown);
-        if unknown.is_empty() { Ok(facts) } else { Err(FactsError::Unknown(unknown)) }
+        compare(said, &understood, "", &mut unknown);
+        if unknown.is_empty() { Ok(self) } else { Err(FactsError::Unknown(unknown)) }
     }
 }
 
@@ -89,5 +103,15 @@ mod tests {
             "datasets:\n  - id: d@v1\n    digset: sha256:00\nmodels:\n  - {id: m@v1, tags: {any: x}, ownr: me}\n";
         let error = Facts::parse(text).unwrap_err();
         assert_eq!(error.to_string(), "unknown keys: datasets[0].digset, models[0].ownr");
+    }
+
+    #[test]
+    fn json_is_read_as_json() {
+        // As Python writes it.
+        let facts = Facts::parse_json(br#"{"models":[{"id":"m@v1","owner":"\ud83d\ude00"}]}"#).unwrap();
+        assert_eq!(facts.models[0].about.owner.as_deref(), Some("\u{1f600}"));
+        let error = Facts::parse_json(br#"{"models":[{"id":"m@v1","ownr":"me"}]}"#).unwrap_err();
+        assert_eq!(error.to_string(), "unknown keys: models[0].ownr");
+        assert!(matches!(Facts::parse_json(b"models: []"), Err(FactsError::Shape(_))));
     }
 }

@@ -6,6 +6,7 @@
 use super::UNVERSIONED;
 use super::event::{Dataset, EventError, Job};
 use super::facets::{self, Facets};
+use super::rules::{self, ModelName, Named};
 use crate::lineage::identity::PART_LEN_MAX;
 use crate::lineage::{DatasetId, EntityId, ModelId};
 use crate::sha256::Sha256;
@@ -32,23 +33,25 @@ impl Base {
 }
 
 /// The identity of a dataset, or of the model that it is.
-pub(super) fn artifact(dataset: &Dataset) -> Result<EntityId, EventError> {
+pub(super) fn artifact(dataset: &Dataset, named: &Named) -> Result<EntityId, EventError> {
     let wrong = |error: crate::lineage::IdentityError| EventError::Name(format!("dataset {}: {error}", dataset.name));
-    let version = part(version(&dataset.facets).unwrap_or(UNVERSIONED), &['@']);
-    let name = dataset.name.trim_matches('/');
-    if is_model(dataset) {
+    let model = named.model.clone().or_else(|| says_model(&dataset.facets).then(ModelName::default));
+    let said = model.as_ref().and_then(|model| model.version.as_deref());
+    let version = part(said.or_else(|| version(&dataset.facets)).unwrap_or(UNVERSIONED), &['@']);
+    if let Some(model) = &model {
+        let name = model.name.as_deref().unwrap_or(&named.name);
         return ModelId::new(&part(name, &[]), &version).map(EntityId::Model).map_err(wrong);
     }
-    let path = if dataset.namespace.is_empty() { name.to_owned() } else { format!("{}/{name}", dataset.namespace) };
+    let path = rules::path(&named.namespace, &named.name);
     let (namespace, name) =
         path.rsplit_once('/').map_or((None, &*path), |(space, name)| (Some(part(space, &[])), name));
     DatasetId::new(namespace.as_deref(), &part(name, &[]), &version).map(EntityId::Dataset).map_err(wrong)
 }
 
-/// Whether a dataset is a model.
-pub(super) fn is_model(dataset: &Dataset) -> bool {
+/// Whether a dataset says that it is a model.
+fn says_model(facets: &Facets) -> bool {
     let (facet, word) = MODEL;
-    facets::text(&dataset.facets, facet, "datasetType").is_some_and(|kind| kind.eq_ignore_ascii_case(word))
+    facets::text(facets, facet, facet).is_some_and(|kind| kind.eq_ignore_ascii_case(word))
 }
 
 /// The name of a job's context.

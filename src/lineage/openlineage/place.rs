@@ -10,11 +10,11 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 use super::UNVERSIONED;
-use super::mapping::Said;
+use super::mapping::{self, Said};
 use super::names::Base;
 use crate::lineage::catalog::{
-    Batch, Catalog, CatalogError, Direction, EdgeRecord, EventKind, Moment, Node, NodeKind, NodeRecord, NodeRef,
-    Recorded, State, Value, names as types,
+    Batch, Catalog, CatalogError, Direction, EdgeRecord, EventKind, Moment, Node, NodeRecord, NodeRef, Recorded, State,
+    Value, names as types, refines,
 };
 
 /// The property that holds the times of the others.
@@ -24,6 +24,9 @@ const STATE: &str = "(state)";
 const URI: &str = "(uri)";
 /// The property of a run that names what could not be placed.
 const LEFT_OUT: &str = "left_out";
+/// What identities of data and of models begin with.
+const DATASET: &str = "dataset:";
+const MODEL: &str = "model:";
 /// Edges of a run that are looked at, each way.
 const EDGES_MAX: usize = 10_000;
 /// Edges that one event may lose to circles.
@@ -57,11 +60,14 @@ pub async fn place(catalog: &Catalog, said: Said) -> Result<Placed, CatalogError
         };
         settle(record, known.as_ref(), time);
     }
-    if let Some(NodeRef::Identity(run)) = &run
-        && let Some(node) = catalog.node(run, Moment::NOW).await?
-    {
-        let known = edges(catalog, &node).await?;
+    if let Some(NodeRef::Identity(run)) = &run {
+        let node = catalog.node(run, Moment::NOW).await?;
+        let known = match &node {
+            Some(node) => edges(catalog, node).await?,
+            None => Vec::new(),
+        };
         versions(&mut batch, &known);
+        kind(&mut batch, node.as_ref(), &known);
     }
     let mut left_out = Vec::new();
     loop {
@@ -90,10 +96,6 @@ fn settle(record: &mut NodeRecord, known: Option<&Node>, time: Timestamp) {
     };
     let before = times.clone();
     if let Some(node) = known {
-        // What a run was seen to be, it was.
-        if node.kind == NodeKind::Execution && node.type_name != types::RUN {
-            types::RUN.clone_into(&mut record.type_name);
-        }
         let is_older = |name: &str| before.get(name).is_some_and(|known| time < *known);
         record.properties.retain(|name, _| !is_older(name));
         record.uri = record.uri.take().filter(|_| !is_older(URI));
@@ -123,8 +125,11 @@ fn is_end(state: State) -> bool {
     matches!(state, State::Complete | State::Failed | State::Canceled | State::Cached)
 }
 
-/// What a run is known to have used and made: identities, and their roles.
-async fn edges(catalog: &Catalog, run: &Node) -> Result<Vec<(EventKind, String, String)>, CatalogError> {
+/// What a run is known to have used or made: its identity, and its role.
+type Known = (EventKind, String, String);
+
+/// What a run is known to have used and made.
+async fn edges(catalog: &Catalog, run: &Node) -> Result<Vec<Known>, CatalogError> {
     let mut known = Vec::new();
     for direction in [Direction::Upstream, Direction::Downstream] {
         let graph = catalog.walk(&[run.id], direction, 1, EDGES_MAX, Moment::NOW).await?;
@@ -138,7 +143,7 @@ async fn edges(catalog: &Catalog, run: &Node) -> Result<Vec<(EventKind, String, 
 }
 
 /// A version that one event names stands for what another leaves without.
-fn versions(batch: &mut Batch, known: &[(EventKind, String, String)]) {
+fn versions(batch: &mut Batch, known: &[Known]) {
     let unversioned = |identity: &str| identity.rsplit_once('@').is_some_and(|(_, version)| version == UNVERSIONED);
     let mut gone = Vec::new();
     let mut needless = Vec::new();
@@ -150,16 +155,46 @@ fn versions(batch: &mut Batch, known: &[(EventKind, String, String)]) {
         });
         for (_, other, role) in others {
             if unversioned(identity) {
-                needless.push(edge.artifact.clone());
+                needless.push((edge.artifact.clone(), edge.kind));
             } else if unversioned(other) {
                 let artifact = NodeRef::Identity(other.clone());
                 gone.push(EdgeRecord { artifact, role: role.clone(), remove: true, ..edge.clone() });
             }
         }
     }
-    batch.edges.retain(|edge| !needless.contains(&edge.artifact));
-    batch.nodes.retain(|record| !needless.contains(&record.node));
+    // A table may be read in a version and written without.
+    batch.edges.retain(|edge| !needless.contains(&(edge.artifact.clone(), edge.kind)));
+    let edges = &batch.edges;
+    batch.nodes.retain(|record| {
+        let is_needless = needless.iter().any(|(artifact, _)| record.node == *artifact);
+        !is_needless || edges.iter().any(|edge| edge.artifact == record.node)
+    });
     batch.edges.extend(gone);
+}
+
+/// What kind of run it is, by all that is known of it: that a model came of it shows at once, the rest once it ended.
+/// Spark names at the start what it reads and at the end what it wrote.
+fn kind(batch: &mut Batch, node: Option<&Node>, known: &[Known]) {
+    let told = batch.edges.iter().filter(|edge| !edge.remove).map(|edge| (edge.kind, edge.artifact.to_string()));
+    let ends: Vec<_> = known.iter().map(|(kind, identity, _)| (*kind, identity.clone())).chain(told).collect();
+    let has = |is_output: bool, prefix: &str| {
+        ends.iter().any(|(kind, identity)| kind.is_output() == is_output && identity.starts_with(prefix))
+    };
+    let Some(record) = batch.nodes.iter_mut().find(|record| mapping::is_run(&record.node)) else { return };
+    let ended = node.map(|node| node.state).into_iter().chain(record.state).any(is_end);
+    let seen = if has(true, MODEL) {
+        types::TRAINING
+    } else if !ended || !has(true, DATASET) {
+        types::RUN
+    } else if has(false, DATASET) || has(false, MODEL) {
+        types::TRANSFORMATION
+    } else {
+        types::INGESTION
+    };
+    // Who else spoke of it may know better.
+    let contradicts = node.is_some_and(|node| node.type_name != seen && !refines(&node.type_name, seen));
+    let seen = if contradicts { types::RUN } else { seen };
+    seen.clone_into(&mut record.type_name);
 }
 
 /// Takes an edge, or a member, out of a batch. Whether it was there.

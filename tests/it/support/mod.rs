@@ -11,6 +11,7 @@ pub(crate) mod ledger;
 pub(crate) mod log;
 pub(crate) mod message;
 pub(crate) mod model_server;
+pub(crate) mod process;
 pub(crate) mod tls;
 pub(crate) mod touchmark;
 pub(crate) mod wire;

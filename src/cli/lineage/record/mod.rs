@@ -15,7 +15,7 @@ use std::io::Write;
 use anyhow::Result;
 use clap::Subcommand;
 
-use super::{Place, json_line, output, pair};
+use super::{Place, Server, json_line, output, pair};
 use crate::cli::Status;
 use crate::lineage::catalog::{Catalog, Recorded, Value};
 use crate::lineage::{About, Facts};
@@ -65,11 +65,13 @@ struct Common {
 /// Where it is recorded, and as whose word.
 #[derive(Debug, clap::Args)]
 struct Target {
-    /// Who says it [default: whoever began the CI job, else the user]
-    #[arg(long, value_name = "NAME")]
+    /// Who says it [default: whoever began the CI job, else the user]; at a server it is the token's name
+    #[arg(long, value_name = "NAME", conflicts_with = "server")]
     author: Option<String>,
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    server: Server,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -93,23 +95,49 @@ impl Target {
         self.author.clone().or(known).unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
     }
 
-    async fn save(&self, catalog: &Catalog, facts: &Facts) -> Result<Recorded> {
-        Ok(catalog.record(&facts.batch(&self.author(), SOURCE)?).await?)
+    /// The catalog that takes it: a server's, or the one here, which is made where there is none.
+    async fn open(&self) -> Result<Keeper<'_>> {
+        if self.server.is_named() {
+            return Ok(Keeper::There(&self.server));
+        }
+        Ok(Keeper::Here { catalog: self.place.open_or_make().await?, author: self.author() })
     }
 
     /// Records and tells of it.
     async fn record(&self, facts: &Facts, out: &mut dyn Write) -> Result<Status> {
-        // A name that cannot be is said before a catalog is made.
-        facts.batch(&self.author(), SOURCE)?;
-        let catalog = self.place.open_or_make().await?;
-        let recorded = self.save(&catalog, facts).await?;
-        catalog.close().await;
+        // A name that cannot be is said before a catalog is made, or a server asked.
+        facts.batch("", SOURCE)?;
+        let keeper = self.open().await?;
+        let recorded = keeper.record(facts).await?;
+        keeper.close().await;
         if self.json {
             json_line(&recorded, out)?;
         } else {
             tell(&recorded);
         }
         Ok(Status::Done)
+    }
+}
+
+/// Who keeps what is said.
+#[derive(Debug)]
+enum Keeper<'s> {
+    Here { catalog: Catalog, author: String },
+    There(&'s Server),
+}
+
+impl Keeper<'_> {
+    async fn record(&self, facts: &Facts) -> Result<Recorded> {
+        match self {
+            Self::Here { catalog, author } => Ok(catalog.record(&facts.batch(author, SOURCE)?).await?),
+            Self::There(server) => server.record(facts).await,
+        }
+    }
+
+    async fn close(self) {
+        if let Self::Here { catalog, .. } = self {
+            catalog.close().await;
+        }
     }
 }
 

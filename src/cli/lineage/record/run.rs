@@ -110,9 +110,10 @@ impl Args {
         }
         let mut run = self.found(told)?;
         // Where it cannot be recorded, that is said before an hour of training.
-        let catalog = self.common.target.place.open_or_make().await?;
+        let target = &self.common.target;
+        let keeper = target.open().await?;
         let started = RunFact { start: Some(Timestamp::now()), state: Some(State::Running), ..run };
-        self.common.target.save(&catalog, &Facts { runs: vec![started.clone()], ..Facts::default() }).await?;
+        keeper.record(&Facts { runs: vec![started.clone()], ..Facts::default() }).await?;
         run = started;
         let ended = self.execute(&run.id).await;
         run.end = Some(Timestamp::now());
@@ -128,12 +129,12 @@ impl Args {
             Vec::new()
         };
         let facts = Facts { runs: vec![run.clone()], models, ..Facts::default() };
-        let recorded = self.common.target.save(&catalog, &facts).await;
-        let recorded = recorded.map_err(|error| keep(Path::new(""), &facts, &run.id, error));
-        catalog.close().await;
+        let recorded = keeper.record(&facts).await;
+        let recorded = recorded.map_err(|error| keep(Path::new(""), &facts, &run.id, &target.server.flags(), error));
+        keeper.close().await;
         let status = ended.with_context(|| format!("{} cannot be run", self.command[0]))?;
         let recorded = recorded?;
-        if self.common.target.json {
+        if target.json {
             writeln!(out, "{}", json!({"run": run, "missing": missing(&run), "recorded": recorded}))?;
         } else {
             tell(&recorded);
@@ -239,14 +240,15 @@ fn new_id() -> String {
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string()
 }
 
-/// Keeps what cannot be recorded, and says how it can be later.
-fn keep(folder: &Path, facts: &Facts, id: &str, error: anyhow::Error) -> anyhow::Error {
+/// Keeps what cannot be recorded, and says how it can be later, with the flags that say where.
+fn keep(folder: &Path, facts: &Facts, id: &str, flags: &str, error: anyhow::Error) -> anyhow::Error {
     let path = folder.join(format!("touchmark-run-{id}.json"));
     let name = path.display();
     let kept = serde_json::to_vec(facts).map_err(std::io::Error::other).and_then(|bytes| std::fs::write(&path, bytes));
     match kept {
         Ok(()) => {
-            error.context(format!("the run is kept in {name}: 'touchmark lineage record file {name}' records it"))
+            let command = format!("touchmark lineage record file {name}{flags}");
+            error.context(format!("the run is kept in {name}: '{command}' records it"))
         }
         Err(kept) => error.context(format!("and {name}, where it would be kept, cannot be written: {kept}")),
     }
@@ -306,7 +308,7 @@ mod tests {
         let folder = std::env::temp_dir();
         let run = RunFact { id: format!("kept-{}", std::process::id()), ..RunFact::default() };
         let facts = Facts { runs: vec![run.clone()], ..Facts::default() };
-        let error = format!("{:#}", keep(&folder, &facts, &run.id, anyhow::anyhow!("the disk is full")));
+        let error = format!("{:#}", keep(&folder, &facts, &run.id, "", anyhow::anyhow!("the disk is full")));
         let file = folder.join(format!("touchmark-run-{}.json", run.id));
         assert!(error.contains(file.to_str().unwrap()) && error.ends_with("the disk is full"), "{error}");
         assert_eq!(Facts::parse(&std::fs::read_to_string(&file).unwrap()).unwrap(), facts);

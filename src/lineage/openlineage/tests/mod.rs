@@ -1,5 +1,7 @@
 //! Events as clients send them, put into real catalogs in every order.
 
+mod producers;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -43,12 +45,19 @@ fn model() -> Json {
 }
 
 async fn put(catalog: &Catalog, event: &Json) -> Placed {
-    let said = Event::parse(event.to_string().as_bytes()).unwrap().said("ann").unwrap();
+    put_by(catalog, &Rules::default(), event).await
+}
+
+async fn put_by(catalog: &Catalog, rules: &Rules, event: &Json) -> Placed {
+    let said = Event::parse(event.to_string().as_bytes()).unwrap().said("ann", rules).unwrap();
     place(catalog, said).await.unwrap()
 }
 
+/// A node's type, state, properties, and what leads to it.
+type Stands = (String, State, BTreeMap<String, Value>, Vec<String>);
+
 /// Everything that stands in a catalog, by identity, without what tells when it was said.
-async fn all(catalog: &Catalog) -> BTreeMap<String, (String, State, BTreeMap<String, Value>, Vec<String>)> {
+async fn all(catalog: &Catalog) -> BTreeMap<String, Stands> {
     let nodes = catalog.search(&Filter { limit: Some(1000), ..Filter::default() }, Moment::NOW).await.unwrap().nodes;
     let mut found = BTreeMap::new();
     for mut node in nodes {
@@ -174,7 +183,7 @@ fn what_is_no_event_says_why() {
     assert!(wrong(&began.to_string()).contains("write START"));
     began["eventType"] = "START".into();
     began["run"]["runId"] = "".into();
-    let said = Event::parse(began.to_string().as_bytes()).unwrap().said("ann").unwrap_err();
+    let said = Event::parse(began.to_string().as_bytes()).unwrap().said("ann", &Rules::default()).unwrap_err();
     assert!(said.to_string().contains("empty id"), "{said}");
     let batch = events(br#"[{"eventTime":"2026-11-20T12:00:00Z","dataset":{"namespace":"a","name":"b"}},{}]"#).unwrap();
     assert!(batch[0].is_ok() && batch[1].is_err());
@@ -185,7 +194,7 @@ fn what_is_no_event_says_why() {
 fn a_large_facet_is_kept_by_its_digest() {
     let large = json!({"schema": {"fields": "x".repeat(200_000)}});
     let of = json!({"eventTime": "2026-11-20T12:00:00Z", "dataset": table("tx", large)});
-    let said = Event::parse(of.to_string().as_bytes()).unwrap().said("ann").unwrap();
+    let said = Event::parse(of.to_string().as_bytes()).unwrap().said("ann", &Rules::default()).unwrap();
     let facet = said.batch.nodes[0].properties["facet.schema"].clone();
     assert!(matches!(facet, Some(Value::Struct(facet)) if facet["omitted_bytes"] == 200_013), "{said:?}");
 }
@@ -220,7 +229,7 @@ proptest! {
         let facets = json!({"version": {"datasetVersion": version}, "datasetType": {"datasetType": kind}});
         let of = json!({"eventTime": "2026-11-20T12:00:00Z",
             "dataset": {"namespace": namespace, "name": name, "facets": facets}});
-        let said = Event::parse(of.to_string().as_bytes()).unwrap().said("ann");
+        let said = Event::parse(of.to_string().as_bytes()).unwrap().said("ann", &Rules::default());
         prop_assert!(said.is_ok() || name.trim_matches('/').is_empty(), "{:?}", said.map(|said| said.batch.nodes));
     }
 }
