@@ -16,8 +16,9 @@ async fn fail_in_run(scene: Scene, thread: &str, injection: Injection) -> bool {
     let mut seen = serving.full_load().await;
     let mut unrecorded = serving.books_balance().await;
     let once = matches!(injection.fault, Fault::Once(_));
-    // Whether the disk works again before the end. An index is made beside the load, or at the end.
-    let whole = once || (injection.nth % 2 == 1 && thread != INDEX);
+    // Whether the disk works again before the end. Tree and index are written beside the load, or at the end: their calls
+    // may come only then.
+    let whole = once || (injection.nth % 2 == 1 && thread != INDEX && thread != TREE);
     let strace = if whole && !once {
         strace.detach();
         None
