@@ -66,6 +66,10 @@ impl AnswerSource {
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         if let Poll::Ready(frame) = self.body.poll_frame(cx) {
             self.wait.end();
+            // One that never pauses must not outlast its time.
+            if frame.is_some() && self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Poll::Ready(Some(Err(Cut::Timeout)));
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Cut::Upstream)));
         }
         let since = self.wait.begin();

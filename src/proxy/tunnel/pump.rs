@@ -11,6 +11,8 @@ use hyper::rt::{Read, ReadBuf, Write};
 pub(super) const READ_BYTES: usize = 16 << 10;
 /// Bytes read and not yet taken by the other side, beyond which nothing more is read.
 const HELD_BYTES_MAX: usize = 64 << 10;
+/// Reads in one turn, after which the other direction has its own.
+const READS_MAX: u32 = 16;
 
 /// Which side broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,12 +76,16 @@ impl Pump {
         space: &mut [u8],
         mut passed: impl FnMut(&[u8]),
     ) -> Poll<Result<(), Broke>> {
-        loop {
+        for reads in 0.. {
             let taken = write(cx, sink.as_mut(), &self.held)?;
             passed(&self.held[..taken]);
             self.held.advance(taken);
             self.note(taken);
             if self.stage != Stage::Flowing || self.held.len() >= HELD_BYTES_MAX {
+                break;
+            }
+            if reads == READS_MAX {
+                cx.waker().wake_by_ref();
                 break;
             }
             let mut buf = ReadBuf::new(space);

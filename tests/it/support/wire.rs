@@ -150,6 +150,16 @@ impl Wire {
         }
     }
 
+    /// Reads to the end of the connection and forgets it.
+    pub(crate) async fn pass_over(&mut self) -> Ended {
+        loop {
+            self.unread.clear();
+            if let Err(ended) = self.fill().await {
+                return ended;
+            }
+        }
+    }
+
     /// The next head; `None` where the connection ended in order before it.
     pub(crate) async fn next_head(&mut self) -> Option<Head> {
         match self.split_after(b"\r\n\r\n").await {

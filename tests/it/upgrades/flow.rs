@@ -230,6 +230,24 @@ async fn the_whole_may_take_no_longer_than_its_limit() {
 }
 
 #[tokio::test]
+async fn a_flood_one_way_holds_up_neither_the_other_way_nor_the_limit() {
+    let model = ModelServer::listen().await;
+    let touchmark = with(&model, |config| config.proxy.timeouts.total = Period::secs(1));
+    for path in [PLAIN, SCORED] {
+        let (client, upstream, _) = opened(&touchmark, &model, path).await;
+        let ((mut reading, mut writing), (mut heard, mut flooding)) = (client.split(), upstream.split());
+        let piece = vec![b'x'; 1 << 20];
+        let flood = soon("the cut", async { while flooding.sends_within(&piece, PATIENCE).await {} });
+        let other_way = async {
+            writing.send("?").await;
+            assert_eq!(heard.exactly(1).await.unwrap(), b"?");
+        };
+        tokio::join!(reading.pass_over(), flood, other_way);
+    }
+    touchmark.prediction().await.ended("timeout", 101).took("?");
+}
+
+#[tokio::test]
 async fn a_client_that_takes_no_bytes_is_given_up() {
     let model = ModelServer::listen().await;
     let touchmark = with(&model, |config| config.proxy.timeouts.client = SHORT);
