@@ -200,7 +200,7 @@ async fn the_whole_takes_too_long() {
     // A stream that never pauses is cut as well: there is always more of it than was read.
     let (mut client, mut upstream) = begun(&model, &touchmark, post(CHAT, "{}")).await;
     upstream.send(streaming(&[])).await;
-    let pieces = chunk(&"data: 1\n\n".repeat(1000)).repeat(100);
+    let pieces = chunk("data: 1\n\n".repeat(1000)).repeat(100);
     let flow = soon("the cut", async { while upstream.sends_within(&pieces, PATIENCE).await {} });
     tokio::join!(client.pass_over(), flow);
     let entries = touchmark.predictions(2).await;
