@@ -3,6 +3,8 @@
 //! A leaf over AWS-LC, whose assembly is fast with the processor's SHA extensions and, unlike portable code, also
 //! without. Tests compare it with another implementation.
 
+use std::fmt::Write as _;
+
 use aws_lc_rs::digest;
 
 /// A hash under way.
@@ -41,6 +43,20 @@ impl std::fmt::Debug for Sha256 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Sha256")
     }
+}
+
+/// Lower-case hexadecimal, as hashes are written everywhere here.
+pub fn hex(bytes: impl AsRef<[u8]>) -> String {
+    let bytes = bytes.as_ref();
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// A hash with its algorithm, as lineage and images name it: `sha256:9f86…`.
+pub fn named(hash: [u8; 32]) -> String {
+    format!("sha256:{}", hex(hash))
 }
 
 fn array(digest: &digest::Digest) -> [u8; 32] {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use touchmark::ledger::proof::{Bundle, Extension, Piece, Trust};
-use touchmark::sha256::Sha256;
+use touchmark::sha256::{Sha256, hex};
 use touchmark::tlog::{Checkpoint, Hash, Note, Proof, leaf_hash, node_hash};
 use touchmark_fuzz::signer;
 
@@ -18,7 +18,7 @@ static TRUST: LazyLock<Trust> = LazyLock::new(|| Trust { keys: vec![signer().ver
 
 /// A prediction with its lineage and its beginning, in a log of the three.
 static WHOLE: LazyLock<Bundle> = LazyLock::new(|| {
-    let digest = Sha256::digest(DOCUMENT).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let digest = hex(Sha256::digest(DOCUMENT));
     let lineage = format!(
         r#"{{"v":1,"kind":"lineage","nonce":"01","time":"2026-11-20T17:29:01.123456Z","digest":"{digest}","document":{DOCUMENT}}}"#
     );

@@ -24,8 +24,6 @@ use crate::lineage::openlineage::Rules;
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a start waits for the catalog, where stamps come from it.
 const OPEN_PATIENCE: Duration = Duration::from_secs(3);
-/// Between two looks at whether it is open.
-const OPEN_STEP: Duration = Duration::from_millis(10);
 
 /// Told when the lineage is known otherwise than before.
 type Changed = Box<dyn Fn() + Send + Sync>;
@@ -92,12 +90,9 @@ impl Control {
         self.wait(async move {
             let source = config.lineage.source;
             let own = matches!(source, SourceKind::Catalog | SourceKind::Mlflow) && config.lineage.server.is_none();
-            let open = async {
-                while own && catalog.get().is_err() {
-                    sleep(OPEN_STEP).await;
-                }
-            };
-            let _late = timeout(OPEN_PATIENCE, open).await;
+            if own {
+                let _late = timeout(OPEN_PATIENCE, catalog.wait()).await;
+            }
             sourced.refresh(&config, FIRST_PATIENCE).await;
         });
     }

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::mlflow::Registry;
 use crate::config::Config;
+use crate::durable;
 use crate::lineage::ask::{ALIAS, resolved};
 use crate::lineage::catalog::Opening;
 use crate::lineage::{
@@ -30,6 +31,8 @@ pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 const IMPORT_PATIENCE: Duration = Duration::from_secs(30);
 /// What the file of what was last known is called, in the data directory.
 const LAST_KNOWN: &str = "lineage.json";
+/// Its mode: it holds nothing that an answer does not tell.
+const KNOWN_MODE: u32 = 0o644;
 
 /// A model as the configuration names it: its name, and its version or `@ALIAS`.
 pub(super) type Asked = (String, String);
@@ -231,11 +234,9 @@ fn read(path: &Path) -> Known {
 
 /// Keeps what is known for a start without the source. A disk that does not take it costs that alone.
 fn write(path: &Path, known: &Known) {
-    let draft = path.with_extension("json.new");
     let written = serde_json::to_vec(known)
         .map_err(std::io::Error::other)
-        .and_then(|bytes| std::fs::write(&draft, bytes))
-        .and_then(|()| std::fs::rename(&draft, path));
+        .and_then(|bytes| durable::replace(path, &bytes, KNOWN_MODE));
     if let Err(error) = written {
         tracing::warn!(%error, path = %path.display(), "what is known of the lineage cannot be kept for the next start");
     }

@@ -6,14 +6,13 @@
 //! and those are at `/metrics`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::traffic;
 use crate::config::Config;
@@ -23,7 +22,7 @@ use crate::lineage::catalog::{
 };
 use crate::lineage::{About, DeploymentFact, Facts};
 use crate::proxy::{BackendConfig, Snapshot};
-use crate::sha256::Sha256;
+use crate::sha256::{self, Sha256};
 use crate::telemetry::Metrics;
 
 /// By which way it came.
@@ -32,8 +31,6 @@ const SOURCE: &str = "serve";
 const MODELS_MAX: usize = 10_000;
 /// Between two words about what has been answered.
 const BEAT: Duration = Duration::from_hours(1);
-/// Between two looks at whether the catalog is open.
-const OPEN_STEP: Duration = Duration::from_millis(500);
 
 /// Keeps the catalog's word on this deployment current. Clones share it.
 #[derive(Clone, Debug)]
@@ -84,13 +81,7 @@ impl Registration {
         loop {
             // An hour without news is over, or there are some: either way it is time.
             let _news = timeout(BEAT, self.0.news.notified()).await;
-            let catalog = loop {
-                match opening.get() {
-                    Ok(catalog) => break catalog.clone(),
-                    Err(_) => sleep(OPEN_STEP).await,
-                }
-            };
-            self.tell(&catalog).await;
+            self.tell(opening.wait().await).await;
         }
     }
 
@@ -132,10 +123,7 @@ fn batch(config: &Config, backends: &[BackendConfig], weights: &BTreeMap<String,
     let instance = config.deployment.instance.as_deref().unwrap_or_default();
     let urls: BTreeMap<&str, &str> =
         backends.iter().map(|backend| (backend.name.as_str(), backend.url.as_str())).collect();
-    let mut digest = "sha256:".to_owned();
-    for byte in Sha256::digest(serde_json::to_vec(config).unwrap_or_default()) {
-        let _ = write!(digest, "{byte:02x}");
-    }
+    let digest = sha256::named(Sha256::digest(serde_json::to_vec(config).unwrap_or_default()));
     let properties = BTreeMap::from([
         ("config_digest".to_owned(), Value::from(digest)),
         ("log".to_owned(), Value::from(log.to_owned())),

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use http::Uri;
 
 use super::{Config, health};
+use crate::lineage::ask::ALIAS;
 use crate::lineage::{self, Declared, EntityId, SourceKind};
 use crate::proxy::{self, BackendConfig, UpstreamProtocol};
 use crate::tls::TlsConfig;
@@ -226,7 +227,7 @@ fn lineages<'a>(
     for (index, model) in backend.models.iter().enumerate() {
         let key = format!("{backend_key}.models[{index}]");
         // An alias names no version of its own; what else is declared must hold all the same.
-        let alias = model.version.strip_prefix('@');
+        let alias = model.version.strip_prefix(ALIAS);
         if alias.is_some() && source == SourceKind::Static {
             let problem = format!("'{}' is an alias, and nobody here knows it: set lineage.source", model.version);
             wrong(report, format!("{key}.version"), problem);

@@ -11,7 +11,7 @@ use super::versions::{MODEL, Version};
 use super::{DemoError, Found, data};
 use crate::lineage::ask::{self, Diff, NameError, Prediction, Question, Row, Share, Tally};
 use crate::lineage::catalog::{Catalog, Causality, Direction, Location, Moment};
-use crate::lineage::{CATALOG_FILE, DatasetFact, Facts, ModelId, RunFact, RunKind, Stage, Used, freeze};
+use crate::lineage::{CATALOG_FILE, DatasetFact, Facts, ModelId, RunFact, RunKind, Stage, Used, reproducible};
 
 /// Who says it all.
 const AUTHOR: &str = "demo";
@@ -149,8 +149,5 @@ fn raw(files: &Path) -> std::io::Result<Facts> {
 async fn missing(catalog: &Catalog, version: &str) -> Result<Vec<String>, NameError> {
     let Ok(id) = ModelId::new(MODEL, version) else { return Ok(Vec::new()) };
     let content = ask::content_of(catalog, &id, Moment::NOW).await?;
-    let identity = content.and_then(|content| freeze(content).ok());
-    let document =
-        identity.and_then(|identity| serde_json::from_str::<crate::lineage::Content>(&identity.document.json).ok());
-    Ok(document.map(|document| document.reproducible.missing).unwrap_or_default())
+    Ok(content.map(|content| reproducible(&content).missing).unwrap_or_default())
 }

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use crate::sha256::Sha256;
+use crate::sha256::{Sha256, hex};
 
 pub use client::{Answer, CallError};
 pub use facts::{Asked, Facts, Found, Input, Share};
@@ -239,7 +239,7 @@ fn followed(files: &Path) -> io::Result<Input> {
     fs::write(&file, &body)?;
     Ok(Input {
         file,
-        sha256: versions::hex(&Sha256::digest(&body)),
+        sha256: hex(Sha256::digest(&body)),
         body,
         says: format!("{amount_eur:.2} EUR, {hour}:00, {km_from_home} km from home, device first seen today"),
     })

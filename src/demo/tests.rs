@@ -9,7 +9,7 @@ fn facts(demo: &mut Demo) -> Facts {
 }
 
 fn hash_of(file: &Path) -> String {
-    versions::hex(&Sha256::digest(fs::read(file).unwrap()))
+    hex(Sha256::digest(fs::read(file).unwrap()))
 }
 
 #[test]

@@ -5,13 +5,12 @@
 //! what is left out is missing, not wrong.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::sha256::Sha256;
+use crate::sha256::{self, Sha256};
 use serde::Serialize;
 
 use super::data::{Dataset, Labelled};
@@ -219,22 +218,14 @@ pub(super) fn program() -> Option<String> {
     let (mut hasher, mut chunk) = (Sha256::new(), vec![0; CHUNK_LEN]);
     loop {
         match file.read(&mut chunk).ok()? {
-            0 => return Some(format!("sha256:{}", hex(&hasher.finish()))),
+            0 => return Some(sha256::named(hasher.finish())),
             len => hasher.update(&chunk[..len]),
         }
     }
 }
 
-/// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(bytes)))
+    sha256::named(Sha256::digest(bytes))
 }
 
 fn write(file: &Path, text: &str) -> io::Result<String> {

@@ -67,13 +67,6 @@ pub(super) fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Lower-case hexadecimal.
-pub(super) fn hex_text(bytes: &[u8]) -> String {
-    let mut out = Vec::with_capacity(bytes.len() * 2);
-    hex(&mut out, bytes);
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 /// A UUID with its hyphens, without quotes.
 pub(super) fn uuid(out: &mut Vec<u8>, id: uuid::Uuid) {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];

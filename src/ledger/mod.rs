@@ -86,6 +86,7 @@ use crate::ledger::publisher::Publisher;
 use crate::ledger::segment::{Disk, Lock, LockError};
 use crate::ledger::signing::Keys;
 use crate::ledger::writer::{Shared, Submission, nonce};
+use crate::sha256::hex;
 use crate::telemetry::Metrics;
 use crate::tlog::{Note, Receipt, Signer, VerifierKey, leaf_hash};
 
@@ -298,12 +299,7 @@ impl Ledger {
             Phase::Failing => State::Failing { reason: pending.reason.clone() },
             Phase::Sealed => State::Sealed,
         };
-        Status {
-            state,
-            log: json::hex_text(&self.inner.shared.log),
-            size: self.inner.shared.size(),
-            synced: pending.synced.size,
-        }
+        Status { state, log: hex(&self.inner.shared.log), size: self.inner.shared.size(), synced: pending.synced.size }
     }
 
     /// The newest checkpoint that this process signed, as a signed note (C2SP tlog-checkpoint).

@@ -13,7 +13,7 @@ use crate::ledger::config::Config;
 use crate::ledger::entry::{self, Kind, OriginJson};
 use crate::ledger::indexer::Indexer;
 use crate::ledger::integrator::Integrator;
-use crate::ledger::json::{self, Clock};
+use crate::ledger::json::Clock;
 use crate::ledger::keeper::Keeper;
 use crate::ledger::parse::{Entry, unhex};
 use crate::ledger::pending::Pending;
@@ -28,6 +28,7 @@ use crate::ledger::submission::Witness;
 use crate::ledger::tail::{Stuck, Tail};
 use crate::ledger::tree::{Tree, TreeReader};
 use crate::ledger::writer::{Beginning, Shared, Submission, nonce};
+use crate::sha256::hex;
 use crate::telemetry::Metrics;
 use crate::tlog::{Checkpoint, Signer, VerifierKey};
 
@@ -107,7 +108,7 @@ impl Opening<'_> {
         let Some(note) = anchor.newest().map_err(failed)? else { return Ok((found, tree)) };
         let anchored = Checkpoint::parse(&note.text).map_err(|error| failed(io::Error::other(error)))?;
         let follows = follows(&**storage, &found).map_err(failed)?;
-        let local = Local { log: json::hex_text(&found.log), size: found.next, follows };
+        let local = Local { log: hex(found.log), size: found.next, follows };
         let root_at = |size| {
             let derived = TreeReader::new(Arc::clone(storage)).root(size).ok();
             // The hashes beside the segments may be wrong where the segments are right.

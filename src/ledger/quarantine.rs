@@ -9,9 +9,9 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::index::put_file;
-use crate::ledger::json::hex_text;
 use crate::ledger::parse::unhex;
 use crate::ledger::segment::{Header, Storage, read_exact_at};
+use crate::sha256::hex;
 
 const NOTE_NAME: &str = "quarantine.json";
 /// The most bytes of a note that is read.
@@ -50,10 +50,10 @@ pub(crate) fn set_aside(
     reason: &str,
 ) -> io::Result<Note> {
     let note = Note {
-        log: old.map(|id| hex_text(&id)),
+        log: old.map(hex),
         segment: segment.to_owned(),
         reason: reason.to_owned(),
-        new: hex_text(&new),
+        new: hex(new),
         number: storage.list()?.iter().filter_map(|name| number(name)).max().map_or(0, |number| number + 1),
     };
     put_file(storage, NOTE_NAME, &serde_json::to_vec(&note)?)?;

@@ -11,9 +11,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::key_file::{KeyFile, KeyFileError};
 use crate::ledger::index::put_file;
-use crate::ledger::json::hex_text;
 use crate::ledger::rotation::Incoming;
 use crate::ledger::segment::{Storage, read_exact_at};
+use crate::sha256::hex;
 use crate::tlog::{Checkpoint, KeyError, Note, Scheme, Signer, VerifierKey};
 
 /// The Ed25519 key's file in the data directory, unless another is configured.
@@ -152,7 +152,7 @@ impl Notary {
 
 /// The origin of a log, kept from its first start on.
 pub(crate) fn origin(storage: &dyn Storage, deployment: &str, log: [u8; 16]) -> io::Result<String> {
-    let id = hex_text(&log);
+    let id = hex(log);
     if storage.list()?.iter().any(|name| name == ORIGIN_NAME) {
         let file = storage.open(ORIGIN_NAME)?;
         let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(0).min(ORIGIN_BYTES_MAX + 1)];

@@ -205,10 +205,10 @@ fn wrong(key: &str, problem: String) -> ResolveError {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::fmt::Write as _;
 
     use super::*;
     use crate::lineage::DatasetConfig;
+    use crate::sha256::hex;
 
     fn declared<'a>(datasets: &'a [DatasetConfig], run: Option<&'a RunConfig>) -> Declared<'a> {
         Declared { name: "fraud", version: "v1.2.3", uri: None, digest: None, datasets, run }
@@ -216,13 +216,6 @@ mod tests {
 
     fn transactions() -> DatasetConfig {
         "s3://lake/transactions@v2.0".parse::<DatasetId>().unwrap().into()
-    }
-
-    fn hex(digest: [u8; 32]) -> String {
-        digest.iter().fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").unwrap();
-            text
-        })
     }
 
     #[test]

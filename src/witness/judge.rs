@@ -6,10 +6,10 @@
 
 use arc_swap::ArcSwap;
 
-use super::memory::{Head, LOGS_MAX, Memory, MemoryError, Turn, hex, unhex};
+use super::memory::{Head, LOGS_MAX, Memory, MemoryError, Turn, unhex};
 use super::request::{Request, RequestError};
 use super::{Config, Logs, StartError, keys};
-use crate::sha256::Sha256;
+use crate::sha256::{Sha256, hex};
 use crate::tlog::{Note, ProofError, Signature, Signer, VerifierKey, empty_root, verify_consistency};
 
 /// A checkpoint is not cosigned.
@@ -160,7 +160,7 @@ fn follows(last: Head, head: Head, request: &Request) -> Result<(), ProofError> 
 fn report(last: Head, request: &Request, note: &Note, error: ProofError) {
     let origin = &request.checkpoint.origin;
     if last.size == request.checkpoint.size && last.root != request.checkpoint.root {
-        let file = hex(&Sha256::digest(origin));
+        let file = hex(Sha256::digest(origin));
         tracing::error!(origin, size = last.size, signed = %note, remembered = file,
             "the log has signed two histories: keep this line and the remembered checkpoint, which prove it");
     } else {

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::durable::{self, DRAFT};
-use crate::sha256::Sha256;
+use crate::sha256::{Sha256, hex};
 use crate::tlog::{Checkpoint, Hash, Note};
 
 /// Logs remembered, at most: some 15 MiB of memory.
@@ -220,7 +220,7 @@ impl Turn<'_> {
         }
         let path = self.memory.path(&self.origin);
         let note = note.to_string();
-        let whole = format!("{}\n{note}", hex(&Sha256::digest(&note)));
+        let whole = format!("{}\n{note}", hex(Sha256::digest(&note)));
         let draft = durable::draft(&path, whole.as_bytes(), MODE)?;
         // From here on nobody knows what the disk holds until it has said so.
         self.state.durable = false;
@@ -347,12 +347,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// 64 lower-case hexadecimal digits.
-pub(super) fn hex(hash: &Hash) -> String {
-    hash.iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))
-}
-
-/// Reads what [`hex`] writes, and nothing else.
+/// Reads 64 lower-case hexadecimal digits, and nothing else.
 pub(super) fn unhex(text: &str) -> Option<Hash> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),

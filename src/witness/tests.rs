@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 
-use super::memory::hex;
 use super::*;
-use crate::sha256::Sha256;
+use crate::sha256::{Sha256, hex};
 use crate::tlog::{
     Checkpoint, Hash, Hashes, Note, Range, Scheme, Signer, base64, consistency_proof, leaf_hash, root_at,
 };
@@ -119,7 +118,7 @@ fn status(result: &Result<String, Refusal>) -> String {
 }
 
 fn last(witness: &Witness, log: &Log) -> Option<String> {
-    witness.checkpoint(&hex(&Sha256::digest(log.origin()))).unwrap()
+    witness.checkpoint(&hex(Sha256::digest(log.origin()))).unwrap()
 }
 
 #[derive(Clone, Debug)]
@@ -358,7 +357,7 @@ fn a_disk_that_fails_costs_an_answer_and_no_memory() {
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
     assert_eq!(add(0, 3, 7), "Failed");
-    let shown = witness.checkpoint(&hex(&Sha256::digest(log.origin())));
+    let shown = witness.checkpoint(&hex(Sha256::digest(log.origin())));
     assert!(shown.unwrap_err().to_string().contains("may not be on the disk"));
     assert_eq!(add(0, 0, 7), "conflict 3");
     fs::remove_dir(&file).unwrap();

@@ -8,10 +8,11 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message as _;
+use touchmark::sha256::hex;
 use touchmark::telemetry::{Protocol, SamplerKind};
 use touchmark::units::Period;
 
-use crate::support::ledger::{hex, sum};
+use crate::support::ledger::sum;
 use crate::support::message::{CHAT, HEALTH, INFER, INPUT, OUTPUT, get, head, infer, message, ok, post, post_with};
 use crate::support::model_server::ModelServer;
 use crate::support::touchmark::{Setup, Touchmark};

@@ -49,7 +49,7 @@ async fn hanging(parts: &Parts, asked: &Asked) -> Result<Value, Refusal> {
                 .map(|()| tally)
             })
             .await?;
-            json!({"total": tally.total(), "by_day": tally.rows()})
+            json!(tally)
         }
     };
     Ok(line)

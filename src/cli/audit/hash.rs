@@ -1,10 +1,9 @@
 //! `touchmark audit hash`: the hash under which the ledger keeps an input, as `sha256sum` would print it.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read, Write};
 
-use crate::sha256::Sha256;
+use crate::sha256::{Sha256, hex};
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
@@ -36,7 +35,7 @@ pub(in crate::cli) struct Hashed {
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
     for name in &args.files {
         let Hashed { bytes, sha256 } = file(name).with_context(|| name.clone())?;
-        let hash = hex(&sha256);
+        let hash = hex(sha256);
         if args.json {
             writeln!(out, "{}", json!({"name": name, "bytes": bytes, "alg": "sha256", "hash": hash}))?;
         } else {
@@ -68,14 +67,6 @@ fn read(mut source: impl Read) -> io::Result<Hashed> {
     }
 }
 
-/// Lower-case hexadecimal.
-pub(in crate::cli) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,7 +74,7 @@ mod tests {
     #[test]
     fn known_answers() {
         // FIPS 180-4's own examples.
-        let hash = |bytes: &[u8]| hex(&read(bytes).unwrap().sha256);
+        let hash = |bytes: &[u8]| hex(read(bytes).unwrap().sha256);
         assert_eq!(hash(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(hash(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         let million = vec![b'a'; 1_000_000];

@@ -56,10 +56,9 @@ pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
         })?,
         None => Status::Done,
     };
-    let counted = reader.is_some().then(|| json!({"total": tally.total(), "by_day": tally.rows()}));
     if args.asked.json {
         let mut line = serde_json::to_value(&impact)?;
-        line["predictions"] = counted.unwrap_or_default();
+        line["predictions"] = json!(reader.is_some().then_some(&tally));
         json_line(&line, out)?;
     } else {
         print(&impact, out)?;

@@ -15,7 +15,7 @@ use super::leaves::{Leaves, is_kept};
 use super::part::{Job, Part, Stated};
 use super::report::{Anchor, Cosigner, Ending, Finding, Findings, LogReport, Rotation};
 use super::tally::{Tally, Times, micros, went_back};
-use crate::ledger::json::hex_text;
+use crate::sha256::hex;
 use crate::tlog::{Hash, Node, Range, VerifierKey, base64};
 
 /// Roots that are kept for checkpoints that come again, with more signatures.
@@ -298,8 +298,7 @@ impl<'a> Judge<'a> {
         self.report.follows = tally.follows.or(self.report.follows.take());
         for (digest, index) in tally.missing {
             if !self.documents.contains(&digest) {
-                let problem =
-                    format!("no lineage document {} stands before the entry that names it", hex_text(&digest));
+                let problem = format!("no lineage document {} stands before the entry that names it", hex(digest));
                 let file = Some(part.job.name.clone());
                 self.findings.add(Finding { file, byte: None, entry: Some(index), problem });
             }

@@ -29,9 +29,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use report::{Anchor, Cosigner, Ending, Finding, Follows, LogReport, OldLog, Report, Rotation, Since};
 
-use crate::ledger::json::hex_text;
 use crate::ledger::read::{ReadError, Reader};
 use crate::ledger::segment::Storage;
+use crate::sha256::hex;
 use crate::tlog::{SignedCheckpoint, VerifierKey};
 use chain::Chain;
 use judge::Judge;
@@ -104,7 +104,7 @@ fn verify(storage: &dyn Storage, logs: &[Files], options: &Options, progress: &P
     let mut report = Report::default();
     for (files, plan) in logs.iter().zip(plans) {
         let strict = files.old.is_none();
-        let id = plan.log.map(|log| hex_text(&log));
+        let id = plan.log.map(hex);
         let keys = Keys {
             given: options.keys.clone(),
             named: plan.named.clone(),

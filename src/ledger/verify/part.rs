@@ -10,8 +10,8 @@ use super::leaves::Leaves;
 use super::report::{Finding, Findings};
 use super::tally::{Tally, micros};
 use crate::ledger::frame::{FrameKind, Mark};
-use crate::ledger::json::hex_text;
 use crate::ledger::segment::{BadHeader, Header};
+use crate::sha256::hex;
 use crate::tlog::{Hash, leaf_hash};
 
 /// Entries between two looks at the clock.
@@ -243,7 +243,7 @@ impl Part {
                 format!("a checkpoint stands {} entries into the log where there are {}", taken.index, self.end);
             self.found(taken.offset, None, problem);
         }
-        let log = self.job.log.map(|log| hex_text(&log));
+        let log = self.job.log.map(hex);
         match keys.check(taken.payload, log.as_deref()) {
             Err(problem) => self.found(taken.offset, None, format!("a checkpoint does not hold: {problem}")),
             Ok(signed) => {

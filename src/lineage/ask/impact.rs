@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::Serialize;
+use serde::ser::{SerializeStruct as _, Serializer};
 
 use crate::lineage::catalog::{Catalog, CatalogError, Direction, Moment, Node, names};
 
@@ -192,6 +193,16 @@ impl Tally {
             predictions: *predictions,
         };
         self.rows.iter().map(row).collect()
+    }
+}
+
+/// `{"total": …, "by_day": […]}`.
+impl Serialize for Tally {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut counts = serializer.serialize_struct("Tally", 2)?;
+        counts.serialize_field("total", &self.total)?;
+        counts.serialize_field("by_day", &self.rows())?;
+        counts.end()
     }
 }
 

@@ -3,8 +3,10 @@
 //! Serving must not wait for a catalog, nor fail with it: it is opened and checked in the background, again and again
 //! with growing pauses, and whoever asks meanwhile is told why not.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::SetOnce;
 
 use super::{Catalog, Causality, Location};
 
@@ -16,7 +18,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// A catalog, once it is open. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Opening {
-    catalog: Arc<OnceLock<Catalog>>,
+    catalog: Arc<SetOnce<Catalog>>,
     /// Why it is not open. A lock of the control plane, held to copy a text.
     reason: Arc<Mutex<String>>,
 }
@@ -40,8 +42,13 @@ impl Opening {
         })
     }
 
+    /// The catalog, as soon as it is open.
+    pub async fn wait(&self) -> &Catalog {
+        self.catalog.wait().await
+    }
+
     /// Opens it, however long that takes.
-    pub async fn open(&self, location: &Location, causality: Causality) -> &Catalog {
+    pub async fn open(&self, location: &Location, causality: Causality) {
         let mut pause = PAUSE;
         loop {
             let tried = async {
@@ -51,7 +58,8 @@ impl Opening {
             match tried.await {
                 Ok(catalog) => {
                     tracing::info!(catalog = %location, "the catalog is open");
-                    return self.catalog.get_or_init(|| catalog);
+                    let _first = self.catalog.set(catalog);
+                    return;
                 }
                 Err(error) => {
                     let reason = told(&error);

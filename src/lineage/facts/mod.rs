@@ -8,7 +8,6 @@ mod content;
 mod parse;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +15,7 @@ pub use parse::FactsError;
 
 use super::Code;
 use super::catalog::{State, Value, names};
-use crate::sha256::Sha256;
+use crate::sha256::{self, Sha256};
 
 /// Several things at once, to be recorded together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -156,11 +155,7 @@ impl EnvironmentFact {
         for (name, version) in packages {
             hash.update(format!("{name}=={version}\n"));
         }
-        let hex = hash.finish().iter().fold(String::new(), |mut text, byte| {
-            let _infallible = write!(text, "{byte:02x}");
-            text
-        });
-        format!("sha256:{hex}")
+        sha256::named(hash.finish())
     }
 }
 

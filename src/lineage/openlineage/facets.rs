@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::event::Dataset;
 use crate::lineage::catalog::Value;
 use crate::lineage::{About, Code};
-use crate::sha256::Sha256;
+use crate::sha256::{self, Sha256};
 
 /// Facets by name, as they were sent.
 pub(super) type Facets = BTreeMap<String, Json>;
@@ -155,7 +155,7 @@ pub(super) fn parameters(facets: &Facets) -> [BTreeMap<String, String>; 2] {
 
 /// The digest of the script that ran.
 pub(super) fn script_digest(facets: &Facets) -> Option<String> {
-    text(facets, "sourceCode", "sourceCode").map(|code| format!("sha256:{}", hex(&Sha256::digest(code))))
+    text(facets, "sourceCode", "sourceCode").map(|code| sha256::named(Sha256::digest(code)))
 }
 
 /// Facets as one value.
@@ -169,18 +169,10 @@ fn kept(facet: &Json) -> Value {
     if text.len() <= FACET_BYTES_MAX {
         return if facet.is_object() || facet.is_array() { Value::Struct(facet.clone()) } else { text.into() };
     }
-    let digest = format!("sha256:{}", hex(&Sha256::digest(&text)));
+    let digest = sha256::named(Sha256::digest(&text));
     Value::Struct(serde_json::json!({ "omitted_bytes": text.len(), "digest": digest }))
 }
 
 fn plain(value: &Json) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
 }

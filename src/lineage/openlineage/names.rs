@@ -9,7 +9,7 @@ use super::facets::{self, Facets};
 use super::rules::{self, ModelName, Named};
 use crate::lineage::identity::PART_LEN_MAX;
 use crate::lineage::{DatasetId, EntityId, ModelId};
-use crate::sha256::Sha256;
+use crate::sha256::{Sha256, hex};
 
 /// The facet and the word that make a dataset a model.
 const MODEL: (&str, &str) = ("datasetType", "MODEL");
@@ -78,7 +78,7 @@ pub(super) fn part(text: &str, forbidden: &[char]) -> String {
         }
     }
     if clean.len() > PART_LEN_MAX {
-        let hash = facets::hex(&Sha256::digest(text));
+        let hash = hex(Sha256::digest(text));
         clean.truncate(clean.floor_char_boundary(PART_LEN_MAX - HASH_LEN - 1));
         clean.push('~');
         clean.push_str(&hash[..HASH_LEN]);

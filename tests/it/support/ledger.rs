@@ -1,12 +1,12 @@
 //! The books: what the ledger holds, what the metrics count, and that the two agree.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use touchmark::ledger::read::{Query, Reader};
+use touchmark::sha256::hex;
 use touchmark::telemetry::Metrics;
 
 /// An entry, as its JSON says.
@@ -67,15 +67,7 @@ impl Entry {
 
 /// SHA-256 in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// Bytes in hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(Sha256::digest(bytes))
 }
 
 /// What the metrics count.

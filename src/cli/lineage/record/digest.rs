@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::cli::audit::hash::{file, hex};
-use crate::sha256::Sha256;
+use crate::cli::audit::hash::file;
+use crate::sha256::{self, Sha256, hex};
 
 /// Files of a folder that are hashed, at most.
 const FILES_MAX: usize = 1_000_000;
@@ -15,7 +15,7 @@ const FILES_MAX: usize = 1_000_000;
 /// `sha256:…`
 pub(super) fn of(path: &Path) -> Result<String> {
     let hash = if path.is_dir() { folder(path)? } else { of_file(path)? };
-    Ok(format!("sha256:{}", hex(&hash)))
+    Ok(sha256::named(hash))
 }
 
 fn of_file(path: &Path) -> Result<[u8; 32]> {
@@ -31,7 +31,7 @@ fn folder(root: &Path) -> Result<[u8; 32]> {
     files.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     let mut hash = Sha256::new();
     for name in files {
-        let mut line = hex(&of_file(&root.join(&name))?);
+        let mut line = hex(of_file(&root.join(&name))?);
         let _infallible = writeln!(line, "  {}", name.display());
         hash.update(line);
     }
@@ -67,10 +67,10 @@ mod tests {
         std::fs::write(folder.join("b"), "two").unwrap();
         std::fs::write(folder.join("sub/a"), "one").unwrap();
         let digest = of(&folder).unwrap();
-        let line = |text: &str, name: &str| format!("{}  {name}\n", hex(&Sha256::digest(text)));
+        let line = |text: &str, name: &str| format!("{}  {name}\n", hex(Sha256::digest(text)));
         let list = line("two", "./b") + &line("one", "./sub/a");
-        assert_eq!(digest, format!("sha256:{}", hex(&Sha256::digest(list))));
-        assert_eq!(of(&folder.join("b")).unwrap(), format!("sha256:{}", hex(&Sha256::digest("two"))));
+        assert_eq!(digest, format!("sha256:{}", hex(Sha256::digest(list))));
+        assert_eq!(of(&folder.join("b")).unwrap(), format!("sha256:{}", hex(Sha256::digest("two"))));
         assert!(of(&folder.join("c")).is_err());
         std::fs::remove_dir_all(folder).unwrap();
     }
