@@ -36,7 +36,7 @@ use crate::telemetry::{Metrics, Service, TraceError, Tracer};
 
 pub use cataloging::Cataloging;
 pub use reload::ReloadError;
-pub use run::{Ended, ServeError, Signals, serve};
+pub use run::{Ended, ServeError, Signals, serve, take_small_pages};
 pub use witness::{WitnessError, Witnessing, verifier_keys};
 
 /// What telemetry still has to send may take so long at the end.

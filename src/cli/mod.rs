@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::app;
 use crate::config::ConfigError;
 use output::Output;
 
@@ -85,6 +86,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Status {
             return if error.use_stderr() { Status::Usage } else { Status::Done };
         }
     };
+    if matches!(cli.command, Command::Serve(_) | Command::Catalog(_) | Command::Witness(_)) {
+        app::take_small_pages();
+    }
     let mut output = Output::new();
     let result = match cli.command {
         Command::Serve(args) => serve::run(&args),

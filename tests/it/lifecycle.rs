@@ -284,6 +284,13 @@ impl Process {
         kill_process(pid, signal).unwrap();
     }
 
+    /// What the kernel says of it under this name.
+    fn kernel_says(&self, name: &str) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("the kernel does not tell {name}")).trim().to_owned()
+    }
+
     async fn ended(&mut self) -> ExitStatus {
         eventually("the end of the process", || self.child.try_wait().unwrap()).await
     }
@@ -318,6 +325,16 @@ async fn a_process_stops_in_order_on_sigterm() {
     assert_eq!(entries.last().unwrap().text("/event"), Some("stop"));
     assert_eq!(entries.iter().filter(|entry| entry.kind() == "prediction").count(), 1);
     assert!(!process.data.join("serve.json").exists());
+}
+
+#[tokio::test]
+async fn a_process_takes_no_huge_pages() {
+    let model = ModelServer::listen().await;
+    let folder = Folder::new();
+    let (mut process, _) = Process::start(&folder, &model).await;
+    assert_eq!(process.kernel_says("THP_enabled"), "0");
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended().await.code(), Some(0));
 }
 
 #[tokio::test]
