@@ -23,7 +23,7 @@ const IMMUTABLE: HeaderValue = HeaderValue::from_static("max-age=31536000, immut
 pub(super) fn checkpoint(parts: &Parts, _: &Asked) -> Answer {
     let Some(serving) = &parts.serving else { return alone() };
     let Some(note) = serving.tiles.checkpoint() else {
-        return problem(StatusCode::NOT_FOUND, "no checkpoint was signed yet: the first comes within a second");
+        return problem(StatusCode::NOT_FOUND, "no checkpoint could be signed: the process's log says why");
     };
     let mut answer = Response::new(Full::new(note.into()));
     answer.headers_mut().insert(CONTENT_TYPE, TEXT);

@@ -51,7 +51,8 @@ pub(crate) struct Integrator {
 }
 
 impl Integrator {
-    /// Starts the thread over a tree that covers everything before the segment that begins at `first`.
+    /// Starts the thread over a tree that covers everything before the segment that begins at `first`. All that was
+    /// written so far is on stable storage, and stands under a checkpoint when this returns.
     pub(crate) fn start(
         shared: Arc<Shared>,
         (tree, notary): (Tree, Notary),
@@ -61,12 +62,14 @@ impl Integrator {
         let mut integration =
             Integration { shared, tree, notary, sources: VecDeque::new(), signed: None, failed: false };
         integration.begin(first, file);
+        let synced = integration.shared.size();
+        integration.grow(synced);
         let run = move || {
             integration.run(&receiver);
             integration
         };
         let thread = std::thread::Builder::new().name("ledger-tree".to_owned()).spawn(run)?;
-        Ok(Self { sender: Some(sender), thread: Some(thread), synced: 0, last: None })
+        Ok(Self { sender: Some(sender), thread: Some(thread), synced, last: None })
     }
 
     /// The log goes on in another segment. Waits where too much is untold: not under the ledger's lock.
@@ -145,14 +148,19 @@ impl Integration {
                     Told::Synced(size) => synced = synced.max(size),
                 }
             }
-            match self.integrate(synced) {
-                Ok(()) => self.failed = false,
-                Err(error) if self.failed => tracing::debug!(%error, "the ledger's tree still cannot grow"),
-                Err(error) => {
-                    self.failed = true;
-                    self.shared.meters.integrity_failures.inc();
-                    tracing::error!(%error, size = self.tree.size(), "the ledger's tree cannot grow; checkpoints wait");
-                }
+            self.grow(synced);
+        }
+    }
+
+    /// Integrates and commits, or says why not.
+    fn grow(&mut self, synced: u64) {
+        match self.integrate(synced) {
+            Ok(()) => self.failed = false,
+            Err(error) if self.failed => tracing::debug!(%error, "the ledger's tree still cannot grow"),
+            Err(error) => {
+                self.failed = true;
+                self.shared.meters.integrity_failures.inc();
+                tracing::error!(%error, size = self.tree.size(), "the ledger's tree cannot grow; checkpoints wait");
             }
         }
     }

@@ -391,6 +391,22 @@ fn unbundle(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     entries
 }
 
+/// Mirrors ask at any time, and a log without a checkpoint is none to them.
+#[tokio::test]
+async fn a_process_that_answers_has_a_checkpoint_of_all_that_it_found() {
+    let (model, folder) = (model_server().await, Folder::new());
+    let seldom = [("TOUCHMARK_LEDGER__SYNC_INTERVAL", "1h")];
+    for (predictions, least) in [(3, 1), (0, 5)] {
+        let process = Process::start(&folder, model.address(), &seldom).await;
+        let mut wire = Wire::connect(process.admin).await;
+        let note: Note = fetch(&mut wire, "/checkpoint").await.unwrap().text().parse().unwrap();
+        let Checkpoint { size, .. } = Checkpoint::parse(&note.text).unwrap();
+        assert!(size >= least, "{size}");
+        process.predict(INFER, predictions).await;
+        process.kill();
+    }
+}
+
 /// A client of the standard, over HTTP alone: the whole log, its tree, and the signature over it.
 #[tokio::test]
 async fn a_mirror_has_the_whole_log() {
