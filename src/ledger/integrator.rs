@@ -16,7 +16,7 @@ use crate::ledger::segment::{File, Head, Scanner, Step};
 use crate::ledger::signing::Notary;
 use crate::ledger::tree::Tree;
 use crate::ledger::writer::Shared;
-use crate::tlog::{Note, leaf_hash};
+use crate::tlog::{LeafBatch, Note};
 
 /// What the thread may still have to hear, at most. It is told some times a second, and hears all of it at once; where
 /// a disk holds it up for so long, the keeper waits for it.
@@ -59,8 +59,15 @@ impl Integrator {
         (first, file): (u64, Arc<dyn File>),
     ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(TOLD_MAX);
-        let mut integration =
-            Integration { shared, tree, notary, sources: VecDeque::new(), signed: None, failed: false };
+        let mut integration = Integration {
+            shared,
+            tree,
+            notary,
+            batch: LeafBatch::default(),
+            sources: VecDeque::new(),
+            signed: None,
+            failed: false,
+        };
         integration.begin(first, file);
         let synced = integration.shared.size();
         integration.grow(synced);
@@ -124,6 +131,7 @@ struct Integration {
     shared: Arc<Shared>,
     tree: Tree,
     notary: Notary,
+    batch: LeafBatch,
     /// Segments with entries that are not in the tree, oldest first.
     sources: VecDeque<Source>,
     signed: Option<Published>,
@@ -174,26 +182,35 @@ impl Integration {
     fn integrate(&mut self, synced: u64) -> io::Result<()> {
         self.tree.flush()?;
         while self.tree.size() < synced {
-            let limit = self.sources.get(1).map_or(synced, |next| next.first.min(synced));
-            if self.tree.size() >= limit {
-                self.sources.pop_front();
-                continue;
-            }
-            let Some(source) = self.sources.front_mut() else { return Err(missing(self.tree.size())) };
-            match source.scanner.step()? {
-                Step::Frame { kind: FrameKind::Entry, index, payload, .. } if index == self.tree.size() => {
-                    let leaf = leaf_hash(source.scanner.payload(payload));
-                    self.tree.push(leaf)?;
-                }
-                Step::Frame { kind: FrameKind::Entry, index, .. } if index > self.tree.size() => {
-                    return Err(missing(self.tree.size()));
-                }
-                Step::Frame { .. } => {}
-                Step::End | Step::Torn => return Err(missing(self.tree.size())),
-            }
+            let read = self.read(synced);
+            self.tree.extend(&self.batch.take())?;
+            read?;
         }
         self.tree.flush()?;
         self.sign();
+        Ok(())
+    }
+
+    /// Reads entries that follow the tree's into the batch, until it is full or there are `synced` of them.
+    fn read(&mut self, synced: u64) -> io::Result<()> {
+        let mut size = self.tree.size();
+        while size < synced && !self.batch.is_full() {
+            let limit = self.sources.get(1).map_or(synced, |next| next.first.min(synced));
+            if size >= limit {
+                self.sources.pop_front();
+                continue;
+            }
+            let Some(source) = self.sources.front_mut() else { return Err(missing(size)) };
+            match source.scanner.step()? {
+                Step::Frame { kind: FrameKind::Entry, index, payload, .. } if index == size => {
+                    self.batch.push(source.scanner.payload(payload));
+                    size += 1;
+                }
+                Step::Frame { kind: FrameKind::Entry, index, .. } if index > size => return Err(missing(size)),
+                Step::Frame { .. } => {}
+                Step::End | Step::Torn => return Err(missing(size)),
+            }
+        }
         Ok(())
     }
 

@@ -355,7 +355,7 @@ fn regrow(storage: &Arc<dyn Storage>, found: &Recovered) -> Result<Tree, Stop> {
         {
             if kind == FrameKind::Entry && index == tree.size() {
                 let leaf = leaf_hash(scanner.payload(payload));
-                tree.push(leaf).map_err(failed_at("the tree's hashes".to_owned()))?;
+                tree.extend(&[leaf]).map_err(failed_at("the tree's hashes".to_owned()))?;
                 told_wrong(&found.heads, &tree, first)?;
             }
         }

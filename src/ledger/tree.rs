@@ -70,28 +70,21 @@ impl Tree {
         Head { size: self.range.end(), root: self.range.root().unwrap_or_default() }
     }
 
-    /// Adds an entry by its leaf hash. After an error it is added and waits: [`Tree::flush`] must succeed first.
-    pub(crate) fn push(&mut self, leaf: Hash) -> io::Result<()> {
+    /// Adds entries by their leaf hashes. After an error they are added and wait: [`Tree::flush`] must succeed first.
+    pub(crate) fn extend(&mut self, leaves: &[Hash]) -> io::Result<()> {
         let Self { range, levels, .. } = self;
-        let mut made: [Option<(usize, Hash)>; 8] = [None; 8];
-        let mut slots = made.iter_mut();
-        range.push(leaf, |Node { level, hash, .. }| {
-            if level % TILE_HEIGHT == 0
-                && let Some(slot) = slots.next()
-            {
-                *slot = Some(((level / TILE_HEIGHT) as usize, *hash));
-            }
-        });
-        let mut full = false;
-        for (level, hash) in made.into_iter().flatten() {
-            if level == levels.len() {
+        range.extend(leaves, |Node { level, hash, .. }| {
+            let (number, rest) = ((level / TILE_HEIGHT) as usize, level % TILE_HEIGHT);
+            if rest == 0 && number == levels.len() {
                 levels.push(Level { file: None, written: 0, waiting: Vec::new() });
             }
-            if let Some(level) = levels.get_mut(level) {
-                level.waiting.extend_from_slice(&hash);
-                full |= level.waiting.len() >= WAITING_BYTES_MAX;
+            if rest == 0
+                && let Some(level) = levels.get_mut(number)
+            {
+                level.waiting.extend_from_slice(hash);
             }
-        }
+        });
+        let full = levels.iter().any(|level| level.waiting.len() >= WAITING_BYTES_MAX);
         if full { self.flush() } else { Ok(()) }
     }
 
@@ -193,9 +186,8 @@ mod tests {
     }
 
     fn grow(tree: &mut Tree, size: u64) {
-        for index in tree.size()..size {
-            tree.push(leaf(index)).unwrap();
-        }
+        let leaves: Vec<Hash> = (tree.size()..size).map(leaf).collect();
+        leaves.chunks(100).for_each(|leaves| tree.extend(leaves).unwrap());
         tree.flush().unwrap();
     }
 

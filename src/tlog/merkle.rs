@@ -4,7 +4,7 @@
 //! what one thread makes of its part of a log, to be joined with the others'. Proofs are in `path`.
 
 use super::Hash;
-use crate::sha256::Sha256;
+use crate::sha256::{self, Sha256};
 
 /// The hash of a leaf: SHA-256(0x00 ‖ entry).
 pub fn leaf_hash(entry: &[u8]) -> Hash {
@@ -20,6 +20,56 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     bytes[1..33].copy_from_slice(left);
     bytes[33..].copy_from_slice(right);
     Sha256::digest(bytes)
+}
+
+/// Entries whose leaf hashes are wanted, gathered so that they are made many at a time.
+#[derive(Debug, Default)]
+pub struct LeafBatch {
+    bytes: Vec<u8>,
+    /// Where each entry ends.
+    ends: Vec<usize>,
+}
+
+impl LeafBatch {
+    /// Entries beyond which a batch is full: enough to fill the lanes, few enough to stay in the processor's caches.
+    const ENTRIES_MAX: usize = 128;
+    /// Bytes beyond which it is full.
+    const BYTES_MAX: usize = 128 << 10;
+
+    /// Adds an entry.
+    pub fn push(&mut self, entry: &[u8]) {
+        self.bytes.extend_from_slice(entry);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Entries that wait.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Whether it is time for [`LeafBatch::take`].
+    pub fn is_full(&self) -> bool {
+        self.ends.len() >= Self::ENTRIES_MAX || self.bytes.len() >= Self::BYTES_MAX
+    }
+
+    /// The leaf hashes of those that wait, in order; none waits any more.
+    pub fn take(&mut self) -> Vec<Hash> {
+        let mut begin = 0;
+        let entry = |end: &usize| &self.bytes[std::mem::replace(&mut begin, *end)..*end];
+        let entries: Vec<&[u8]> = self.ends.iter().map(entry).collect();
+        let mut hashes = vec![Hash::default(); entries.len()];
+        sha256::many(&[0], &entries, &mut hashes);
+        self.ends.clear();
+        self.bytes.clear();
+        // One large entry must not be paid for ever after.
+        self.bytes.shrink_to(2 * Self::BYTES_MAX);
+        hashes
+    }
 }
 
 /// The root of a tree without leaves: SHA-256 of nothing.
@@ -83,6 +133,39 @@ impl Range {
         self.merge(node, made);
     }
 
+    /// Appends leaves, as [`Range::push`] does one by one, with the nodes of a level made many at a time. `made` is told of
+    /// the nodes level by level: on each in order.
+    pub fn extend(&mut self, leaves: &[Hash], mut made: impl FnMut(&Node)) {
+        let (mut index, mut row) = (self.end, leaves.to_vec());
+        self.end += leaves.len() as u64;
+        let mut rests = Vec::new();
+        let mut levels = 0..;
+        while !row.is_empty()
+            && let Some(level) = levels.next()
+        {
+            for (index, hash) in (index..).zip(&row) {
+                made(&Node { level, index, hash: *hash });
+            }
+            if index % 2 == 1 {
+                if let Some(left) = self.nodes.pop_if(|left| left.level == level && left.index % 2 == 0) {
+                    row.insert(0, left.hash);
+                    index = left.index;
+                } else {
+                    // Its sibling lies before the range.
+                    self.nodes.push(Node { level, index, hash: row.remove(0) });
+                    index += 1;
+                }
+            }
+            if row.len() % 2 == 1
+                && let Some(hash) = row.pop()
+            {
+                rests.push(Node { level, index: index + row.len() as u64, hash });
+            }
+            (row, index) = (parents(&row), index / 2);
+        }
+        self.nodes.extend(rests.into_iter().rev());
+    }
+
     /// Appends the range that follows. `made` is told of the nodes that this completes, and of those that `next`
     /// consists of. False, and nothing done, where it does not begin where this one ends.
     pub fn join(&mut self, next: &Self, mut made: impl FnMut(&Node)) -> bool {
@@ -118,6 +201,15 @@ impl Range {
         }
         self.nodes.push(node);
     }
+}
+
+/// The nodes over each pair of neighbours.
+fn parents(row: &[Hash]) -> Vec<Hash> {
+    let (pairs, _) = row.as_chunks::<2>();
+    let (left, right): (Vec<&[u8]>, Vec<&[u8]>) = pairs.iter().map(|[left, right]| (&left[..], &right[..])).unzip();
+    let mut hashes = vec![Hash::default(); pairs.len()];
+    sha256::pairs(&[1], &left, &right, &mut hashes);
+    hashes
 }
 
 #[cfg(test)]
@@ -174,6 +266,39 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever the batches, from whichever leaf on: the same range, and the same nodes on each level in the same order.
+        #[test]
+        fn leaves_come_one_by_one_or_many_at_a_time(
+            begin in 0_u64..40,
+            batches in proptest::collection::vec(0_u64..90, 0..9),
+        ) {
+            let (mut single, mut many) = (Range::new(begin), Range::new(begin));
+            let (mut one, mut other) = (Vec::new(), Vec::new());
+            for count in batches {
+                let leaves: Vec<Hash> =
+                    (many.end()..many.end() + count).map(|index| leaf_hash(&index.to_be_bytes())).collect();
+                leaves.iter().for_each(|leaf| single.push(*leaf, |node| one.push(*node)));
+                many.extend(&leaves, |node| other.push(*node));
+                prop_assert_eq!(&single, &many);
+            }
+            one.sort_by_key(|node| node.level);
+            other.sort_by_key(|node| node.level);
+            prop_assert_eq!(one, other);
+        }
+
+        #[test]
+        fn a_batch_gives_each_entrys_own_hash(entries in proptest::collection::vec(0_usize..700, 0..40)) {
+            let entries: Vec<Vec<u8>> = entries.into_iter().map(|length| vec![b'x'; length]).collect();
+            let mut batch = LeafBatch::default();
+            for _ in 0..2 {
+                entries.iter().for_each(|entry| batch.push(entry));
+                prop_assert_eq!(batch.len(), entries.len());
+                let hashes: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
+                prop_assert_eq!(batch.take(), hashes);
+                prop_assert!(batch.is_empty());
+            }
+        }
+
         #[test]
         fn parts_join_to_the_whole(size in 0_u64..600, cuts in proptest::collection::vec(0_u64..600, 0..5)) {
             let leaves = leaves(size);

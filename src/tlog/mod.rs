@@ -15,7 +15,7 @@ mod tile;
 
 pub use checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint, SignedCheckpointError};
 pub use key::{KeyError, Scheme, Signer, VerifierKey};
-pub use merkle::{Node, Range, empty_root, leaf_hash, node_hash};
+pub use merkle::{LeafBatch, Node, Range, empty_root, leaf_hash, node_hash};
 pub use note::{Note, NoteError, Signature};
 pub use path::{Hashes, ProofError, consistency_proof, inclusion_proof, root_at, verify_consistency, verify_inclusion};
 pub use proof::{Proof, ProofTextError};

@@ -171,7 +171,7 @@ mod tests {
         for end in ends.iter().copied() {
             let job = Job { name: String::new(), first, limit: None, replaced: false, log: None, old: false };
             let mut part = Part::new(job);
-            (first..end).for_each(|index| part.leaves.push(leaf_hash(&index.to_be_bytes())));
+            part.leaves.extend(&(first..end).map(|index| leaf_hash(&index.to_be_bytes())).collect::<Vec<_>>());
             part.end = end;
             judge.join(part);
             remarks.extend(upper.compare(sim, &judge.take_nodes()));
@@ -186,7 +186,7 @@ mod tests {
         let storage: Arc<dyn Storage> = Arc::new(sim.clone());
         let mut tree = Tree::open(&storage, &[]).unwrap();
         let ends = [100, 300, 556, 65_000, 65_100, 66_000];
-        (0..66_000_u64).for_each(|index| tree.push(leaf_hash(&index.to_be_bytes())).unwrap());
+        tree.extend(&(0..66_000_u64).map(|index| leaf_hash(&index.to_be_bytes())).collect::<Vec<_>>()).unwrap();
         tree.flush().unwrap();
         assert!(said(&sim, &ends).is_empty());
         // A tile of one segment, one that joins two, the last; and the one of 65,536 entries that joins all.

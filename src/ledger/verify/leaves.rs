@@ -26,13 +26,18 @@ impl Leaves {
         Self { first, hashes: Vec::new(), range: Range::new(first), steps: Vec::new(), nodes: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, leaf: Hash) {
-        if self.hashes.len().is_multiple_of(STEP) {
-            self.steps.push(self.range.clone());
+    pub(super) fn extend(&mut self, mut leaves: &[Hash]) {
+        while !leaves.is_empty() {
+            let over = self.hashes.len() % STEP;
+            if over == 0 {
+                self.steps.push(self.range.clone());
+            }
+            let (step, rest) = leaves.split_at(leaves.len().min(STEP - over));
+            let Self { range, nodes, .. } = self;
+            range.extend(step, |node| nodes.extend(Some(*node).filter(is_kept)));
+            self.hashes.extend_from_slice(step);
+            leaves = rest;
         }
-        let Self { range, nodes, .. } = self;
-        range.push(leaf, |node| nodes.extend(Some(*node).filter(is_kept)));
-        self.hashes.push(leaf);
     }
 
     /// The first leaf's index, and the leaves.
@@ -115,7 +120,7 @@ mod tests {
             let mut base = Range::new(0);
             (0..first).for_each(|index| base.push(leaf(index), |_| {}));
             let mut leaves = Leaves::new(first);
-            (first..end).for_each(|index| leaves.push(leaf(index)));
+            leaves.extend(&(first..end).map(leaf).collect::<Vec<_>>());
             let mut rising = leaves.roots(&base);
             let mut jumping = leaves.roots(&base);
             for size in first..=end {

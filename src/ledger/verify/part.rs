@@ -12,7 +12,7 @@ use super::tally::{Tally, micros};
 use crate::ledger::frame::{FrameKind, Mark};
 use crate::ledger::segment::{BadHeader, Header};
 use crate::sha256::hex;
-use crate::tlog::{Hash, leaf_hash};
+use crate::tlog::{Hash, LeafBatch};
 
 /// Entries between two looks at the clock.
 const CLOCK_STEP: u64 = 16;
@@ -62,8 +62,9 @@ pub(super) struct Part {
     pub(super) job: Job,
     /// The index after the last entry.
     pub(super) end: u64,
-    /// Leaves up to the first entry that is missing.
+    /// Leaves up to the first entry that is missing; all of them once it is finished.
     pub(super) leaves: Leaves,
+    batch: LeafBatch,
     /// Every entry was there, in its place.
     pub(super) whole: bool,
     pub(super) stated: Vec<Stated>,
@@ -96,6 +97,7 @@ impl Part {
         Self {
             end: job.first,
             leaves: Leaves::new(job.first),
+            batch: LeafBatch::default(),
             job,
             whole: true,
             stated: Vec::new(),
@@ -171,6 +173,7 @@ impl Part {
     /// There are no more frames, in a file of so many bytes.
     pub(super) fn finish(&mut self, bytes: u64) {
         self.bytes = bytes;
+        self.leaves.extend(&self.batch.take());
         let hole = self.hole.take();
         if let Some(limit) = self.job.limit.or(self.indexed) {
             if self.end < limit {
@@ -209,7 +212,10 @@ impl Part {
             self.found(taken.offset, Some(expected.min(index)), problem);
         }
         if self.whole {
-            self.leaves.push(leaf_hash(taken.payload));
+            self.batch.push(taken.payload);
+            if self.batch.is_full() {
+                self.leaves.extend(&self.batch.take());
+            }
         }
         self.end = self.end.max(index.saturating_add(1));
         if let Err(problem) = self.tally.take((index, taken.offset), taken.payload) {
