@@ -24,7 +24,7 @@ use touchmark::protocol::grpc::Deframer;
 use touchmark::protocol::{Call, Patterns, json, recognise};
 use touchmark::sha256::Sha256;
 use touchmark::telemetry::Metrics;
-use touchmark::tlog::{Range, Receipt, Signer, leaf_hash};
+use touchmark::tlog::{LeafBatch, Range, Receipt, Signer, leaf_hash};
 use touchmark::units::Size;
 use uuid::Uuid;
 
@@ -143,6 +143,22 @@ fn tree(criterion: &mut Criterion) -> anyhow::Result<()> {
     group.bench_function("leaf hash and its place in the tree", |bencher| {
         bencher.iter(|| {
             range.push(leaf_hash(black_box(&entry)), |node| {
+                black_box(node);
+            });
+        });
+    });
+    let (mut batch, mut range) = (LeafBatch::default(), Range::new(0));
+    while !batch.is_full() {
+        batch.push(&entry);
+    }
+    let entries = batch.len();
+    group.throughput(Throughput::Elements(entries as u64));
+    group.bench_function(format!("{entries} leaf hashes at a time and their places in the tree"), |bencher| {
+        bencher.iter(|| {
+            for _ in batch.len()..entries {
+                batch.push(black_box(&entry));
+            }
+            range.extend(&batch.take(), |node| {
                 black_box(node);
             });
         });

@@ -5,7 +5,7 @@
 //! be read, committed entries were damaged. Then nothing is cut: the whole log is set aside under other names and
 //! a new one begins that says which one it follows and why. Each segment is read at most twice, so this ends.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::ledger::segment::{
     BadHeader, File, Head, Header, Scanner, Step, Storage, later_marks, list, read_exact_at, segment_name,
 };
 use crate::ledger::tree::Tree;
-use crate::tlog::{Checkpoint, Hash, Range, SignedCheckpoint, leaf_hash};
+use crate::tlog::{Checkpoint, Hash, LeafBatch, Range, SignedCheckpoint, leaf_hash};
 
 /// A log that can go on.
 #[derive(Debug)]
@@ -342,6 +342,8 @@ fn regrow(storage: &Arc<dyn Storage>, found: &Recovered) -> Result<Tree, Stop> {
     let mut tree = Tree::open(storage, &believed).map_err(failed_at("the tree's hashes".to_owned()))?;
     let from = tree.size();
     let firsts = list(&**storage).map_err(failed_at("the ledger's directory".to_owned()))?;
+    let stated: HashSet<u64> = found.heads.iter().map(|head| head.size).collect();
+    let mut batch = LeafBatch::default();
     for (at, first) in firsts.iter().copied().enumerate() {
         let limit = firsts.get(at + 1).copied().unwrap_or(found.next);
         if tree.size() >= limit {
@@ -350,15 +352,20 @@ fn regrow(storage: &Arc<dyn Storage>, found: &Recovered) -> Result<Tree, Stop> {
         let name = segment_name(first);
         let file = storage.open(&name).map_err(failed_at(name.clone()))?;
         let mut scanner = Scanner::new(file);
-        while tree.size() < limit
+        let mut size = tree.size();
+        while size < limit
             && let Step::Frame { kind, index, payload, .. } = scanner.step().map_err(failed_at(name.clone()))?
         {
-            if kind == FrameKind::Entry && index == tree.size() {
-                let leaf = leaf_hash(scanner.payload(payload));
-                tree.extend(&[leaf]).map_err(failed_at("the tree's hashes".to_owned()))?;
+            if kind == FrameKind::Entry && index == size {
+                batch.push(scanner.payload(payload));
+                size += 1;
+            }
+            if size == limit || batch.is_full() || stated.contains(&size) {
+                tree.extend(&batch.take()).map_err(failed_at("the tree's hashes".to_owned()))?;
                 told_wrong(&found.heads, &tree, first)?;
             }
         }
+        tree.extend(&batch.take()).map_err(failed_at("the tree's hashes".to_owned()))?;
         if tree.size() < limit {
             return Err(Stop::Damage(first, format!("entries {} to {limit} cannot be read", tree.size())));
         }
