@@ -41,6 +41,7 @@ static WHOLE: LazyLock<Bundle> = LazyLock::new(|| {
         lineage: Some(piece(&lineage, 0, vec![second, third])),
         begin: Some(piece(BEGIN, 1, vec![first, third])),
         keys: vec![signer().verifier().to_string()],
+        rotations: Vec::new(),
     }
 });
 

@@ -109,7 +109,7 @@ async fn a_rotated_log_goes_on_with_a_witness_that_knows_both_keys() {
     let mut third = setup().start();
     assert_eq!(third.call(infer()).await.text(), OUTPUT);
     // The witness does not know the new key yet: nothing else waits for that.
-    third.predictions(1).await;
+    let id = third.predictions(1).await[0].text("/id").unwrap().to_owned();
     witness.know(&[(old.to_string(), None), (new.to_string(), None)]);
     until_seen(&new).await;
     third.stop().await;
@@ -119,6 +119,14 @@ async fn a_rotated_log_goes_on_with_a_witness_that_knows_both_keys() {
         let said = String::from_utf8_lossy(&done.stdout).into_owned();
         assert_eq!(done.status.code(), Some(0), "{said}");
         assert!(said.contains(&format!("{new}, since entry ")) && said.contains(&old), "{said}");
+    }
+    let proof = data.join("proof.json");
+    assert_eq!(audit(&["prove", &id, "-o", text(&proof), "--data", text(&data)]).status.code(), Some(0));
+    for (key, rotated) in [(&old, true), (&new, false)] {
+        let done = audit(&["verify-proof", text(&proof), "--key", key]);
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert_eq!(done.status.code(), Some(0), "{said}");
+        assert_eq!(said.contains("it follows the one that was given, by entry "), rotated, "{said}");
     }
     let listed = audit(&["key", "--data", text(&data)]);
     assert_eq!(String::from_utf8_lossy(&listed.stdout), format!("{old}\n{new}\n"));

@@ -250,10 +250,13 @@ fn signers(signed: &Signed) -> Vec<(&'static str, String)> {
     let witnesses: Vec<String> = signed.witnesses.iter().map(|(name, at)| format!("{name} at {}", time(*at))).collect();
     let witnesses = if witnesses.is_empty() { "none whose key was given".to_owned() } else { witnesses.join(", ") };
     let size = signed.checkpoint.size;
-    vec![
-        ("checkpoint", format!("{size} entries, signed by the log's key ({})", keys.join(", "))),
-        ("witnesses", witnesses),
-    ]
+    let mut lines = vec![("checkpoint", format!("{size} entries, signed by the log's key ({})", keys.join(", ")))];
+    if !signed.rotations.is_empty() {
+        let entries: Vec<String> = signed.rotations.iter().map(|index| format!("entry {index}")).collect();
+        lines.push(("key", format!("it follows the one that was given, by {}", entries.join(" and "))));
+    }
+    lines.push(("witnesses", witnesses));
+    lines
 }
 
 /// A checkpoint that was verified, for scripts.
@@ -262,7 +265,7 @@ fn known(signed: &Signed) -> Value {
     let witnesses: Vec<Value> =
         signed.witnesses.iter().map(|(name, at)| json!({"name": name, "time": time(*at)})).collect();
     json!({"verified": true, "log": signed.checkpoint.origin, "size": signed.checkpoint.size, "keys": keys,
-        "witnesses": witnesses})
+        "rotations": signed.rotations, "witnesses": witnesses})
 }
 
 fn time(seconds: u64) -> String {

@@ -2,33 +2,14 @@
 
 use std::fmt;
 
-use super::{Bundle, Extension, Piece};
+use super::trust::Believed;
+use super::{Bundle, Extension, Piece, Signed, Trust};
 use crate::ledger::parse::{Entry, unhex};
 use crate::sha256::Sha256;
 use crate::tlog::{
-    Checkpoint, CheckpointError, Hash, Note, NoteError, Proof, ProofError, ProofTextError, VerifierKey, leaf_hash,
-    unbase64_hash, verify_consistency, verify_inclusion,
+    Checkpoint, CheckpointError, Hash, Note, NoteError, Proof, ProofError, ProofTextError, leaf_hash, unbase64_hash,
+    verify_consistency, verify_inclusion,
 };
-
-/// Whom to believe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trust {
-    /// Keys of logs, whose name is the log's origin, and of witnesses.
-    pub keys: Vec<VerifierKey>,
-    /// How many witnesses must have cosigned each checkpoint.
-    pub witnesses: usize,
-}
-
-/// A checkpoint that a trusted key of its log signed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signed {
-    /// What it says.
-    pub checkpoint: Checkpoint,
-    /// The trusted keys of the log that signed it.
-    pub keys: Vec<VerifierKey>,
-    /// Trusted witnesses that cosigned it, by name, with the time that each gave in seconds since 1970.
-    pub witnesses: Vec<(String, u64)>,
-}
 
 /// An entry that is shown to be in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +59,8 @@ pub enum Part {
     New,
     /// What joins the two.
     Consistency,
+    /// The changes of the log's key.
+    Rotations,
 }
 
 impl fmt::Display for Part {
@@ -90,6 +73,7 @@ impl fmt::Display for Part {
             Self::Old => "the old checkpoint",
             Self::New => "the new checkpoint",
             Self::Consistency => "the consistency proof",
+            Self::Rotations => "a change of the log's key",
         })
     }
 }
@@ -180,6 +164,9 @@ pub enum Reason {
     /// A beginning after the end.
     #[error("it stands after the prediction's end")]
     Order,
+    /// A change of the key that does not hold.
+    #[error("{0}")]
+    NoRotation(String),
     /// A hash of the consistency proof is none.
     #[error("a line of it is no hash")]
     Hash,
@@ -192,12 +179,13 @@ impl Trust {
     /// The first thing that is not shown.
     pub fn bundle(&self, bundle: &Bundle) -> Result<Verdict, Refused> {
         let at = |part| move |reason| Refused { part, reason };
+        let believed = self.following(&bundle.rotations).map_err(at(Part::Rotations))?;
         let main = Piece { entry: bundle.entry.clone(), proof: bundle.proof.clone() };
-        let (prediction, entry) = self.piece(&main, "prediction").map_err(at(Part::Prediction))?;
+        let (prediction, entry) = believed.piece(&main, "prediction").map_err(at(Part::Prediction))?;
         let lineage = match (&bundle.lineage, entry.lineage.as_deref()) {
             (None, None) => None,
             (Some(piece), Some(digest)) => {
-                let (included, entry) = self.piece(piece, "lineage").map_err(at(Part::Lineage))?;
+                let (included, entry) = believed.piece(piece, "lineage").map_err(at(Part::Lineage))?;
                 let whole = document(&entry, digest).map_err(at(Part::Lineage))?;
                 Some(Lineage { included, digest: digest.to_owned(), whole })
             }
@@ -207,7 +195,7 @@ impl Trust {
         let begin = match &bundle.begin {
             None => None,
             Some(piece) => {
-                let (included, begin) = self.piece(piece, "begin").map_err(at(Part::Begin))?;
+                let (included, begin) = believed.piece(piece, "begin").map_err(at(Part::Begin))?;
                 same_call(&begin, &entry).map_err(at(Part::Begin))?;
                 if included.index >= prediction.index {
                     return Err(at(Part::Begin)(Reason::Order));
@@ -227,7 +215,9 @@ impl Trust {
     /// # Errors
     /// What is not shown.
     pub fn entry(&self, entry: &[u8], proof: &str) -> Result<Included, Refused> {
-        self.included(entry, proof).map_err(|reason| Refused { part: Part::Entry, reason })
+        let believed = self.following(&[]);
+        let included = believed.and_then(|believed| believed.included(entry, proof));
+        included.map_err(|reason| Refused { part: Part::Entry, reason })
     }
 
     /// Verifies that a log only grew; gives the old checkpoint and the new.
@@ -235,9 +225,11 @@ impl Trust {
     /// # Errors
     /// The first thing that is not shown.
     pub fn extension(&self, extension: &Extension) -> Result<(Signed, Signed), Refused> {
+        let believed = self.following(&extension.rotations);
+        let believed = believed.map_err(|reason| Refused { part: Part::Rotations, reason })?;
         let checkpoint = |part, text: &str| {
             let note = text.parse::<Note>().map_err(Reason::from);
-            note.and_then(|note| self.checkpoint(&note)).map_err(|reason| Refused { part, reason })
+            note.and_then(|note| believed.checkpoint(&note)).map_err(|reason| Refused { part, reason })
         };
         let old = checkpoint(Part::Old, &extension.old)?;
         let new = checkpoint(Part::New, &extension.new)?;
@@ -249,7 +241,9 @@ impl Trust {
         verify_consistency(heads[0], heads[1], &hashes).map_err(|error| at(Reason::Forked(error)))?;
         Ok((old, new))
     }
+}
 
+impl Believed {
     fn piece<'a>(&self, piece: &'a Piece, kind: &'static str) -> Result<(Included, Entry<'a>), Reason> {
         let included = self.included(piece.entry.as_bytes(), &piece.proof)?;
         let entry = Entry::parse(piece.entry.as_bytes()).map_err(|_| Reason::NoEntry)?;
@@ -265,31 +259,6 @@ impl Trust {
         let Checkpoint { size, root, .. } = &signed.checkpoint;
         verify_inclusion(&leaf_hash(entry), proof.index, *size, root, &proof.hashes).map_err(Reason::Path)?;
         Ok(Included { index: proof.index, signed })
-    }
-
-    /// Verifies who signed a checkpoint: a key of the log that it names, and enough witnesses.
-    pub(super) fn checkpoint(&self, note: &Note) -> Result<Signed, Reason> {
-        let verified = note.verified_by(&self.keys)?;
-        let checkpoint = Checkpoint::parse(&note.text)?;
-        let of_log = |key: &VerifierKey| key.name() == checkpoint.origin;
-        let keys: Vec<VerifierKey> =
-            verified.iter().filter(|(key, _)| of_log(key)).map(|(key, _)| (*key).clone()).collect();
-        if keys.is_empty() {
-            return Err(Reason::NotTheLog(checkpoint.origin));
-        }
-        let mut witnesses: Vec<(String, u64)> = Vec::new();
-        for (key, time) in verified.iter().filter(|(key, _)| !of_log(key)) {
-            // Another log's own signature has no time, and says nothing of this one.
-            if let Some(time) = time
-                && !witnesses.iter().any(|(name, _)| name == key.name())
-            {
-                witnesses.push((key.name().to_owned(), *time));
-            }
-        }
-        if witnesses.len() < self.witnesses {
-            return Err(Reason::Witnesses { found: witnesses.len(), wanted: self.witnesses });
-        }
-        Ok(Signed { checkpoint, keys, witnesses })
     }
 }
 

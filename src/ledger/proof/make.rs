@@ -152,6 +152,7 @@ impl Reader {
             lineage: lineage.as_ref().map(piece).transpose()?,
             begin: begin.as_ref().map(piece).transpose()?,
             keys: keys.iter().map(ToString::to_string).collect(),
+            rotations: self.rotations(),
         };
         let parts: Vec<&Found> = [Some(&prediction), lineage.as_ref(), begin.as_ref()].into_iter().flatten().collect();
         match (Trust { keys, witnesses: 0 }).bundle(&bundle) {
@@ -181,6 +182,7 @@ impl Reader {
                 .map(|hash| base64(hash))
                 .collect(),
             keys: keys.iter().map(ToString::to_string).collect(),
+            rotations: self.rotations(),
         };
         match (Trust { keys, witnesses: 0 }).extension(&extension) {
             Ok(_) => Ok(extension),

@@ -6,9 +6,11 @@
 
 mod check;
 mod make;
+mod trust;
 
-pub use check::{Included, Lineage, Part, Reason, Refused, Signed, Trust, Verdict};
+pub use check::{Included, Lineage, Part, Reason, Refused, Verdict};
 pub use make::{End, Unproven};
+pub use trust::{Signed, Trust};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,9 @@ pub struct Bundle {
     pub begin: Option<Piece>,
     /// The verifier keys that the log names. For convenience: whoever verifies has them from elsewhere.
     pub keys: Vec<String>,
+    /// The log's `key` entries, verbatim, oldest first: whoever has an earlier key comes by them to the one that signed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotations: Vec<String>,
 }
 
 /// A further entry with its proof.
@@ -52,6 +57,9 @@ pub struct Extension {
     pub consistency: Vec<String>,
     /// The verifier keys that the log names, as in [`Bundle::keys`].
     pub keys: Vec<String>,
+    /// The log's `key` entries, as in [`Bundle::rotations`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotations: Vec<String>,
 }
 
 impl Bundle {

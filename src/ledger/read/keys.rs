@@ -36,6 +36,13 @@ impl Reader {
         Ok(changes)
     }
 
+    /// The entries of those changes, verbatim, as far as entries can be read.
+    pub(crate) fn rotations(&self) -> Vec<String> {
+        let change = |found: &Found| Change::of(&Entry::parse(&found.entry).ok()?)?.ok()?.verify(found.index).ok();
+        let changes = self.find_here(&lifecycle()).filter_map(Result::ok).filter(|found| change(found).is_some());
+        changes.filter_map(|found| String::from_utf8(found.entry).ok()).collect()
+    }
+
     /// Whether this key may not be the one that the current log goes on with: another signed last, or the last run
     /// changed it. Reads little.
     pub(crate) fn may_change_keys(&self, own: &VerifierKey) -> Result<bool, ReadError> {

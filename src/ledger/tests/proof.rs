@@ -47,7 +47,7 @@ impl Log {
     fn bundle(&self, (prediction, lineage, begin): (usize, Option<usize>, Option<usize>)) -> Bundle {
         let Piece { entry, proof } = self.piece(prediction);
         let piece = |index: Option<usize>| index.map(|index| self.piece(index));
-        Bundle { entry, proof, lineage: piece(lineage), begin: piece(begin), keys: Vec::new() }
+        Bundle { entry, proof, lineage: piece(lineage), begin: piece(begin), keys: Vec::new(), rotations: Vec::new() }
     }
 
     fn trust(&self, witnesses: usize) -> Trust {
@@ -172,7 +172,9 @@ fn parts_of_two_logs_are_refused() {
     assert_eq!(refused.part, Part::Lineage);
     assert!(refused.reason.to_string().contains("fraud/2"), "{refused}");
     let (old, new) = (one.note(3).to_string(), two.note(5).to_string());
-    let refused = trust.extension(&Extension { old, new, consistency: Vec::new(), keys: Vec::new() }).unwrap_err();
+    let refused = trust
+        .extension(&Extension { old, new, consistency: Vec::new(), keys: Vec::new(), rotations: Vec::new() })
+        .unwrap_err();
     assert!(matches!(refused.reason, Reason::OtherLog { .. }), "{refused}");
 }
 
@@ -184,7 +186,8 @@ fn an_extension_holds_for_the_same_log_alone() {
         let hashes = crate::tlog::consistency_proof(&log, old as u64, new as u64).unwrap();
         let consistency: Vec<String> = hashes.iter().map(|hash| crate::tlog::base64(hash)).collect();
         let note = |size| log.note(size).to_string();
-        let extension = Extension { old: note(old), new: note(new), consistency, keys: Vec::new() };
+        let extension =
+            Extension { old: note(old), new: note(new), consistency, keys: Vec::new(), rotations: Vec::new() };
         let (before, after) = log.trust(2).extension(&extension).unwrap();
         assert_eq!((before.checkpoint.size, after.checkpoint.size), (old as u64, new as u64));
         assert_eq!(before.witnesses.len(), 2);
@@ -203,7 +206,10 @@ fn an_extension_holds_for_the_same_log_alone() {
     let new = forked.note(12).to_string();
     std::mem::swap(&mut forked.signers, &mut log.signers);
     let old = log.note(3).to_string();
-    let refused = log.trust(0).extension(&Extension { old, new, consistency, keys: Vec::new() }).unwrap_err();
+    let refused = log
+        .trust(0)
+        .extension(&Extension { old, new, consistency, keys: Vec::new(), rotations: Vec::new() })
+        .unwrap_err();
     assert!(matches!(refused, Refused { part: Part::Consistency, reason: Reason::Forked(_) }), "{refused}");
 }
 

@@ -4,7 +4,7 @@ use super::forger::{Forger, Item};
 use super::tamper::ids_of;
 use super::*;
 use crate::exchange::Recorder as _;
-use crate::ledger::proof::Trust;
+use crate::ledger::proof::{Bundle, Part, Trust};
 use crate::ledger::rotation::Change;
 use crate::ledger::segment::sim::Fault;
 use crate::ledger::signing::Notary;
@@ -140,10 +140,75 @@ fn what_was_recorded_before_and_after_is_proved_under_the_newest_key() {
         assert!(reader.find_leaf(&receipt.leaf).unwrap().is_some());
         let bundle = reader.prove_prediction(Uuid::from_u128(run as u128)).unwrap();
         assert_eq!(bundle.keys, keys.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let newest = Trust { keys: vec![keys[2].clone()], witnesses: 0 };
         assert_eq!(leaf_hash(bundle.entry.as_bytes()), receipt.leaf);
-        newest.bundle(&bundle).unwrap();
+        for (given, key) in keys.iter().enumerate() {
+            let verdict = trust(key).bundle(&bundle).unwrap();
+            assert_eq!(
+                (verdict.prediction.signed.keys, verdict.prediction.signed.rotations.len()),
+                (vec![keys[2].clone()], 2 - given)
+            );
+        }
     }
+}
+
+fn trust(key: &VerifierKey) -> Trust {
+    Trust { keys: vec![key.clone()], witnesses: 0 }
+}
+
+#[test]
+fn a_proof_leads_from_an_earlier_key_to_its_own_and_nowhere_else() {
+    let dir = Dir::new();
+    let config = dir.config(Durability::Write);
+    let metrics = Arc::new(Metrics::new());
+    let (ledger, _) = open(&config);
+    settled(ledger.finish(&exchange(call(Uuid::from_u128(0), None)))).unwrap();
+    ledger.close().unwrap();
+    let mut keys = vec![ledger.verifiers()[0].clone()];
+    let reader = Reader::open(&dir.0).unwrap();
+    let early = reader.newest_checkpoint().unwrap().unwrap().note;
+    drop(ledger);
+    for _ in 0..2 {
+        Ledger::rotate(&config, &origin(), &metrics, None).unwrap();
+        let (ledger, _) = open(&config);
+        ledger.close().unwrap();
+        keys.push(ledger.verifiers()[0].clone());
+    }
+    let reader = Reader::open(&dir.0).unwrap();
+    let late = reader.newest_checkpoint().unwrap().unwrap().note;
+    let extension = reader.prove_extension(&early, &late).unwrap();
+    let (_, new) = trust(&keys[0]).extension(&extension).unwrap();
+    assert_eq!(new.rotations.len(), 2);
+    // A later key leads to no earlier one.
+    assert!(trust(&keys[1]).extension(&extension).is_err());
+
+    let whole = reader.prove_prediction(Uuid::from_u128(0)).unwrap();
+    let with =
+        |rotations: &[&str]| Bundle { rotations: rotations.iter().map(ToString::to_string).collect(), ..whole.clone() };
+    let verified =
+        |key: usize, rotations: &[&str]| trust(&keys[key]).bundle(&with(rotations)).map_err(|refused| refused.part);
+    let [first, second] = [0, 1].map(|at| whole.rotations[at].as_str());
+    assert!(verified(0, &[first, second]).is_ok() && verified(1, &[second]).is_ok());
+    for without in [&[][..], &[first], &[second], &[second, first]] {
+        assert_eq!(verified(0, without), Err(Part::Prediction), "{without:?}");
+    }
+    for (from, to) in
+        [(r#""size":"#, r#""size":1"#), (r#""signature":""#, r#""signature":"A"#), ("lifecycle", "begin"), ("{", "")]
+    {
+        let forged = first.replacen(from, to, 1);
+        assert_ne!(forged, first);
+        assert_eq!(verified(0, &[&forged, second]), Err(Part::Rotations), "{forged}");
+    }
+    // A key that is still to come, by the word of the one before it: it signed nothing of what was earlier.
+    let signer = Keys::fresh().ed25519_under(keys[0].name()).unwrap();
+    let change = Change::sign(&signer, &keys[2], 1_000).unwrap();
+    let entry = format!(
+        r#"{{"v":1,"kind":"lifecycle","nonce":"00","time":"2026-11-20T17:29:01.123456Z","event":"key","detail":{}}}"#,
+        serde_json::to_string(&change).unwrap()
+    );
+    assert_eq!(
+        trust(signer.verifier()).bundle(&with(&[&entry])).map_err(|refused| refused.part),
+        Err(Part::Prediction)
+    );
 }
 
 fn is_key(item: &Item) -> bool {
