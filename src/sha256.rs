@@ -95,7 +95,9 @@ pub fn pairs(prefix: &[u8], left: &[&[u8]], right: &[&[u8]], hashes: &mut [[u8; 
 
 fn joined(parts: &[&[u8]]) -> [u8; 32] {
     let mut hash = Sha256::new();
-    parts.iter().for_each(|part| hash.update(part));
+    for part in parts {
+        hash.update(part);
+    }
     hash.finish()
 }
 

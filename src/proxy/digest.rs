@@ -1,6 +1,11 @@
-//! One body in passing: counted, hashed, read for what it states of the model. Never kept.
+//! One body in passing: counted, hashed, read for what it states of the model. Never kept beyond the turn in which it is
+//! hashed.
+
+use std::rc::Rc;
 
 use bytes::Bytes;
+
+use super::lanes::{Lane, Lanes};
 
 use crate::protocol::Reader;
 use crate::protocol::grpc::Deframer;
@@ -15,6 +20,7 @@ pub(super) struct BodyDigest {
     bytes: u64,
     deframer: Option<Deframer>,
     reader: Reader,
+    lanes: Rc<Lanes>,
 }
 
 /// A hash on its way. Most bodies are one chunk, which costs less to hash at once.
@@ -23,6 +29,8 @@ enum Hash {
     Nothing,
     Part(Sha256),
     Whole([u8; 32]),
+    /// Of a whole body, side by side with others.
+    Lane(Rc<Lane>),
     Taken,
 }
 
@@ -36,7 +44,9 @@ impl Hash {
                 *self = Self::Part(begun);
             }
             Self::Part(begun) => begun.update(bytes),
-            Self::Whole(_) | Self::Taken => debug_assert!(bytes.is_empty(), "nothing follows the last chunk"),
+            Self::Whole(_) | Self::Lane(_) | Self::Taken => {
+                debug_assert!(bytes.is_empty(), "nothing follows the last chunk");
+            }
         }
     }
 
@@ -45,6 +55,7 @@ impl Hash {
             Self::Nothing => Some(Sha256::digest([])),
             Self::Part(begun) => Some(begun.finish()),
             Self::Whole(hash) => Some(hash),
+            Self::Lane(lane) => Some(lane.hashed()),
             Self::Taken => None,
         }
     }
@@ -63,13 +74,42 @@ pub(super) struct Digested {
 
 impl BodyDigest {
     /// An account of nothing yet.
-    pub(super) fn new(grpc: bool, reader: Reader) -> Self {
-        Self { hash: Hash::Nothing, bytes: 0, deframer: grpc.then(Deframer::default), reader }
+    pub(super) fn new(grpc: bool, reader: Reader, lanes: &Rc<Lanes>) -> Self {
+        let lanes = Rc::clone(lanes);
+        Self { hash: Hash::Nothing, bytes: 0, deframer: grpc.then(Deframer::default), reader, lanes }
+    }
+
+    /// Takes chunks into account. `last`: it is known that none follows.
+    pub(super) fn feed_all(&mut self, chunks: &[Bytes], last: bool) {
+        if last
+            && let (Hash::Nothing, None) = (&self.hash, &self.deframer)
+            && let Some(lane) = self.lanes.place(chunks)
+        {
+            self.hash = Hash::Lane(lane);
+            for chunk in chunks {
+                self.bytes += chunk.len() as u64;
+                self.read(chunk);
+            }
+            return;
+        }
+        for (at, chunk) in (1..).zip(chunks) {
+            self.feed(chunk, last && at == chunks.len());
+        }
+    }
+
+    /// Whether it would wait for others, were it whole.
+    pub(super) fn may_wait(&self) -> bool {
+        matches!(self.hash, Hash::Nothing) && self.deframer.is_none() && self.lanes.are_many()
+    }
+
+    /// Whether its hash is still to be made, side by side with others'.
+    pub(super) fn waits(&self) -> bool {
+        matches!(&self.hash, Hash::Lane(lane) if lane.waits())
     }
 
     /// Takes the next chunk into account. `last`: it is known that none follows.
     pub(super) fn feed(&mut self, chunk: &Bytes, last: bool) {
-        let Self { hash, bytes, deframer, reader } = self;
+        let Self { hash, bytes, deframer, .. } = self;
         if matches!(hash, Hash::Taken) {
             return;
         }
@@ -84,8 +124,12 @@ impl BodyDigest {
                 *bytes += payload.len() as u64;
             }),
         }
-        if !reader.is_done() {
-            reader.feed(chunk);
+        self.read(chunk);
+    }
+
+    fn read(&mut self, chunk: &Bytes) {
+        if !self.reader.is_done() {
+            self.reader.feed(chunk);
         }
     }
 

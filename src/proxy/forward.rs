@@ -302,7 +302,7 @@ fn poll_meanwhile(
     cx: &mut Context<'_>,
 ) -> Poll<ProxyError> {
     let mut input = input.borrow_mut();
-    input.catch_up();
+    input.catch_up_at_leisure();
     let silence = input.deadline(snapshot.deadlines.client, snapshot.deadlines.first_byte);
     let (at, error) = match (silence, deadline) {
         (Some((at, error)), Some(deadline)) if at < deadline => (Some(at), error),

@@ -16,9 +16,9 @@ use hyper::body::Incoming;
 
 use super::digest::{BodyDigest, Digested};
 use super::error::ProxyError;
-use super::headers;
+use super::{headers, lanes};
 
-/// Bytes handed over and not yet hashed, at most, before hashing is no longer put off.
+/// Bytes handed over and not yet hashed, at most, before hashing is no longer put off: of a body that cannot wait whole.
 const BACKLOG_BYTES_MAX: usize = 16 << 10;
 /// Bytes kept for a second attempt, or read ahead for routing, at most.
 pub(super) const PREFIX_BYTES_MAX: u64 = 64 << 10;
@@ -46,6 +46,8 @@ pub(super) struct Input {
     passed: u64,
     limit: u64,
     ended: bool,
+    /// Its length, where the head tells.
+    announced: Option<u64>,
     waiting: bool,
     /// More may follow the body: a tunnel's bytes.
     goes_on: bool,
@@ -60,6 +62,7 @@ impl Input {
     /// Wraps the body as it comes from the client. `digest` is `None` where nothing is recorded.
     pub(super) fn new(source: Incoming, digest: Option<BodyDigest>, limit: u64, now: Instant) -> Self {
         let ended = source.is_end_stream();
+        let announced = source.size_hint().exact();
         Self {
             source,
             digest,
@@ -69,6 +72,7 @@ impl Input {
             passed: 0,
             limit: if limit == 0 { u64::MAX } else { limit },
             ended,
+            announced,
             waiting: false,
             goes_on: false,
             error: None,
@@ -76,14 +80,25 @@ impl Input {
         }
     }
 
+    /// The same as [`Input::catch_up`], unless the body will soon be whole and can then be hashed beside others.
+    pub(super) fn catch_up_at_leisure(&mut self) {
+        let waits = self.fits_a_lane() && !self.ended && self.digest.as_ref().is_some_and(BodyDigest::may_wait);
+        if !waits {
+            self.catch_up();
+        }
+    }
+
+    fn fits_a_lane(&self) -> bool {
+        self.announced.is_some_and(|bytes| bytes <= lanes::BODY_BYTES_MAX as u64)
+    }
+
     /// Hashes what has been handed over meanwhile.
     pub(super) fn catch_up(&mut self) {
-        if let Some(digest) = &mut self.digest {
-            let mut left = self.backlog.len();
-            for chunk in self.backlog.drain(..) {
-                left -= 1;
-                digest.feed(&chunk, self.ended && left == 0 && !self.goes_on);
-            }
+        if let Some(digest) = &mut self.digest
+            && !self.backlog.is_empty()
+        {
+            digest.feed_all(&self.backlog, self.ended && !self.goes_on);
+            self.backlog.clear();
             self.backlog_bytes = 0;
         }
     }
@@ -198,7 +213,8 @@ impl Input {
             }
         }
         if self.digest.is_some() {
-            if self.backlog_bytes + data.len() > BACKLOG_BYTES_MAX {
+            let most = if self.fits_a_lane() { lanes::BODY_BYTES_MAX } else { BACKLOG_BYTES_MAX };
+            if self.backlog_bytes + data.len() > most {
                 self.catch_up();
             }
             self.backlog_bytes += data.len();

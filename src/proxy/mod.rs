@@ -28,6 +28,7 @@ mod headers;
 pub mod health;
 mod identify;
 mod input;
+mod lanes;
 mod listener;
 mod meter;
 mod passage;

@@ -75,8 +75,9 @@ where
         let mut inner = self.inner.clone();
         let passage = Passage::begin(&self.worker, &inbound);
         let Inbound { parts, body, snapshot, call, offer, refused, began, .. } = inbound;
-        let digest =
-            call.as_ref().map(|call| BodyDigest::new(call.shape != Shape::Http, call.request_reader(&parts.headers)));
+        let digest = call.as_ref().map(|call| {
+            BodyDigest::new(call.shape != Shape::Http, call.request_reader(&parts.headers), &self.worker.lanes)
+        });
         let mut input = Input::new(body, digest, snapshot.body_bytes_max, began);
         if offer.is_some() {
             input.go_on();
@@ -292,13 +293,15 @@ async fn hold(source: &mut AnswerSource, bytes_max: u64) -> Result<Kept, Cut> {
 async fn held(
     mut recording: Box<Recording>,
     mut parts: response::Parts,
-    chunks: VecDeque<Bytes>,
+    mut chunks: VecDeque<Bytes>,
     mut trailers: Option<HeaderMap>,
     permit: Option<Permit>,
 ) -> Response<AnswerBody> {
     if let Some(output) = &mut recording.output {
-        for (at, chunk) in (1..).zip(&chunks) {
-            output.feed(chunk, at == chunks.len());
+        output.feed_all(chunks.make_contiguous(), true);
+        if output.waits() {
+            let lanes = Rc::clone(&recording.passage.worker.lanes);
+            lanes.turn().await;
         }
     }
     if let Some(trailers) = &mut trailers {

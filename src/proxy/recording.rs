@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::digest::{BodyDigest, Digested};
 use super::input::{Input, InputError, SharedInput};
+use super::lanes::UnderWay;
 use super::passage::{Passage, unix_millis};
 use super::route::{self, Observed, Verdict, Wanted};
 use super::snapshot::{Model, ModelMetrics};
@@ -54,6 +55,7 @@ pub(super) struct Recording {
     output_grpc_encoding: Option<HeaderValue>,
     finished: Option<Outcome>,
     counted: bool,
+    _under_way: UnderWay,
 }
 
 impl Recording {
@@ -88,6 +90,7 @@ impl Recording {
             output_grpc_encoding: None,
             finished: None,
             counted: false,
+            _under_way: worker.lanes.enter(),
             passage,
             call,
             input,
@@ -130,7 +133,8 @@ impl Recording {
         if self.passage.grpc {
             self.output_grpc_encoding = head.get("grpc-encoding").cloned();
         }
-        self.output = Some(BodyDigest::new(self.call.shape != Shape::Http, self.call.answer_reader(head)));
+        let reader = self.call.answer_reader(head);
+        self.output = Some(BodyDigest::new(self.call.shape != Shape::Http, reader, &self.passage.worker.lanes));
         // What the body states is known by now, unless the answer is an early one.
         if self.call.states_model_in_body() {
             self.input.borrow_mut().catch_up();
@@ -140,7 +144,7 @@ impl Recording {
 
     /// Prepares to account for the tunnel that follows the head.
     pub(super) fn note_switch(&mut self) {
-        self.output = Some(BodyDigest::new(false, Reader::off()));
+        self.output = Some(BodyDigest::new(false, Reader::off(), &self.passage.worker.lanes));
     }
 
     /// The model server took these bytes of a tunnel.

@@ -1,6 +1,7 @@
 //! What one worker thread holds: its view of the configuration, its connections, and the ways out of the data path.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use uuid::Uuid;
 
 use super::admit::Admission;
+use super::lanes::Lanes;
 use super::snapshot::Snapshot;
 use super::upstream::Pools;
 use crate::exchange::Recorder;
@@ -39,6 +41,8 @@ pub(super) struct Worker {
     pub shared: Shared,
     /// Its connections to model servers.
     pub pools: Pools,
+    /// Bodies that are hashed side by side.
+    pub lanes: Rc<Lanes>,
     /// Seeded by the operating system; never leaves the thread.
     rng: RefCell<StdRng>,
 }
@@ -47,7 +51,7 @@ impl Worker {
     /// A worker without connections.
     pub(super) fn new(shared: Shared) -> Self {
         let rng = RefCell::new(StdRng::from_rng(&mut rand::rng()));
-        Self { shared, pools: Pools::default(), rng }
+        Self { shared, pools: Pools::default(), lanes: Rc::default(), rng }
     }
 
     /// A new prediction id: UUIDv7 (RFC 9562, section 5.7), random beyond the millisecond.

@@ -277,7 +277,9 @@ mod tests {
             for count in batches {
                 let leaves: Vec<Hash> =
                     (many.end()..many.end() + count).map(|index| leaf_hash(&index.to_be_bytes())).collect();
-                leaves.iter().for_each(|leaf| single.push(*leaf, |node| one.push(*node)));
+                for leaf in &leaves {
+                    single.push(*leaf, |node| one.push(*node));
+                }
                 many.extend(&leaves, |node| other.push(*node));
                 prop_assert_eq!(&single, &many);
             }
@@ -291,7 +293,9 @@ mod tests {
             let entries: Vec<Vec<u8>> = entries.into_iter().map(|length| vec![b'x'; length]).collect();
             let mut batch = LeafBatch::default();
             for _ in 0..2 {
-                entries.iter().for_each(|entry| batch.push(entry));
+                for entry in &entries {
+                    batch.push(entry);
+                }
                 prop_assert_eq!(batch.len(), entries.len());
                 let hashes: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
                 prop_assert_eq!(batch.take(), hashes);

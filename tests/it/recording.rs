@@ -12,7 +12,7 @@ use touchmark::units::{Period, Size};
 use crate::support::disk::{MANY, Mounted, almost_full, call_until_refused, remount};
 use crate::support::eventually;
 use crate::support::ledger::{Entry, Ledger, sha256, sum};
-use crate::support::message::{CHAT, INFER, INPUT, LAST_CHUNK, OUTPUT, chunk, infer, ok, post, streaming};
+use crate::support::message::{CHAT, INFER, INPUT, LAST_CHUNK, OUTPUT, chunk, infer, ok, post, post_with, streaming};
 use crate::support::model_server::ModelServer;
 use crate::support::touchmark::{Folder, Setup, Touchmark};
 
@@ -385,4 +385,50 @@ async fn nothing_that_a_caller_sends_makes_an_entry_large_or_broken() {
     entry.ended("complete", 200).took(&long);
     assert!(entry.0.to_string().len() < 4096);
     assert_eq!(entry.0.pointer("/truncated"), Some(&json!(true)));
+}
+
+/// Many answers in one turn of a worker are hashed side by side: each entry has its own call's hashes, whatever their
+/// sizes, and whoever left meanwhile.
+#[tokio::test]
+async fn many_calls_at_once_have_each_their_own_hashes() {
+    const CALLS: usize = 48;
+    let input = |call: usize| format!(r#"{{"call":{call},"x":"{}"}}"#, "i".repeat(call * call * 11));
+    let output = |call: usize| format!(r#"{{"call":{call},"y":"{}"}}"#, "o".repeat((CALLS - call) * call * 40));
+    let model = ModelServer::listen().await;
+    let touchmark = Setup::new(&model).with(|config| config.proxy.workers = Some(1)).start();
+    for round in 0..3 {
+        let (mut clients, mut upstreams) = (Vec::new(), Vec::new());
+        for call in 0..CALLS {
+            let mut client = touchmark.connect().await;
+            let id = format!("{round}-{call}");
+            client.send(post_with(INFER, &[("x-request-id", &id), ("connection", "close")], input(call))).await;
+            clients.push(Some(client));
+        }
+        for _ in 0..CALLS {
+            let mut upstream = model.accept().await;
+            let request: serde_json::Value = serde_json::from_slice(&upstream.request().await.body).unwrap();
+            upstreams.push((usize::try_from(request["call"].as_u64().unwrap()).unwrap(), upstream));
+        }
+        for client in clients.iter_mut().step_by(7) {
+            drop(client.take());
+        }
+        for (call, upstream) in &mut upstreams {
+            upstream.send(ok(output(*call))).await;
+        }
+        for (call, client) in clients.iter_mut().enumerate() {
+            if let Some(client) = client {
+                assert_eq!(client.answer().await.text(), output(call));
+            }
+        }
+        drop(upstreams);
+        let entries = touchmark.predictions((round + 1) * CALLS).await;
+        for call in 0..CALLS {
+            let id = format!("{round}-{call}");
+            let entry = entries.iter().find(|entry| entry.text("/client_request_id") == Some(&*id)).unwrap();
+            entry.took(input(call));
+            if call % 7 != 0 {
+                entry.ended("complete", 200).gave(output(call));
+            }
+        }
+    }
 }
