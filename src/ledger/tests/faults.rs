@@ -3,7 +3,10 @@
 use uuid::Uuid;
 
 use super::crash::lineage_first;
-use super::{call, config, entries, eventually, exchange, identity, ids, open_sim, recorded, settled, sim_reader};
+use super::{
+    call, config, entries, eventually, exchange, identity, ids, open_sim, recorded, settled, sim_reader,
+    until_committed,
+};
 use crate::exchange::{OnFailure, Recorder, Refusal};
 use crate::ledger::frame::FrameKind;
 use crate::ledger::read::{Query, Reader};
@@ -237,6 +240,7 @@ fn what_a_failed_segment_forgot_is_told_and_the_rest_kept() {
     let sim = Sim::new(0);
     let slow = Config { sync_interval: Period::secs(3600), ..config(Durability::Write) };
     let (ledger, metrics) = open_sim(&sim, &slow).unwrap();
+    until_committed(&sim);
     let (mut kept, _) = submit(&ledger, 1..5);
     let middle = sim.data_end("seg-00000000000000000000.log");
     let (more, _) = submit(&ledger, 6..9);

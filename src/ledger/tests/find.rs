@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::{Dir, call, config, entries, exchange, identity, open, open_sim, settled, sim_reader};
+use super::{Dir, call, config, entries, exchange, identity, open, open_sim, settled, sim_reader, until_committed};
 use crate::exchange::{Exchange, Outcome, Payload, Prediction, Recorder};
 use crate::ledger::read::{Found, Query, Reader, Touching};
 use crate::ledger::segment::sim::Sim;
@@ -253,6 +253,7 @@ fn what_no_commit_covers_is_not_shown() {
     let sim = Sim::new(5);
     let slow = crate::ledger::Config { sync_interval: Period::secs(3600), ..config(Durability::Write) };
     let (ledger, _) = open_sim(&sim, &slow).unwrap();
+    until_committed(&sim);
     for at in 0..5 {
         settled(ledger.finish(&nth(at, &[]))).unwrap();
     }

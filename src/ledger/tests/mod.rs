@@ -91,6 +91,12 @@ fn sim_reader(sim: &Sim) -> Reader {
     Reader::over(Arc::new(sim.clone()), PathBuf::from("sim"))
 }
 
+/// Waits for the start's checkpoint, which the keeper writes: the last thing that it does by itself before the next sync.
+fn until_committed(sim: &Sim) {
+    let committed = || sim_reader(sim).newest_checkpoint().is_ok_and(|newest| newest.is_some());
+    eventually("the start's checkpoint is in the log", committed);
+}
+
 /// Every entry, in order; fails on any damage and where indices are not dense.
 fn entries(reader: &Reader) -> Vec<Found> {
     let found: Vec<Found> = reader.find(&Query::default()).map(Result::unwrap).collect();
