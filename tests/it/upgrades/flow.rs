@@ -232,7 +232,7 @@ async fn the_whole_may_take_no_longer_than_its_limit() {
 #[tokio::test]
 async fn a_flood_one_way_holds_up_neither_the_other_way_nor_the_limit() {
     let model = ModelServer::listen().await;
-    let touchmark = with(&model, |config| config.proxy.timeouts.total = Period::secs(1));
+    let touchmark = with(&model, |config| config.proxy.timeouts.total = Period::secs(3));
     for path in [PLAIN, SCORED] {
         let (client, upstream, _) = opened(&touchmark, &model, path).await;
         let ((mut reading, mut writing), (mut heard, mut flooding)) = (client.split(), upstream.split());
