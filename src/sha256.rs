@@ -65,6 +65,11 @@ pub fn named(hash: [u8; 32]) -> String {
     format!("sha256:{}", hex(hash))
 }
 
+/// Tries the lanes now, which takes a millisecond, for whoever must not be held up by that at the first use.
+pub fn warm_up() {
+    LazyLock::force(&LANES_ARE_SOUND);
+}
+
 /// The hashes of `prefix ‖ message`, for each message in turn.
 ///
 /// # Panics

@@ -19,7 +19,7 @@ use crate::ledger::segment::{
     BadHeader, File, Head, Header, Scanner, Step, Storage, later_marks, list, read_exact_at, segment_name,
 };
 use crate::ledger::tree::Tree;
-use crate::tlog::{Checkpoint, Hash, LeafBatch, Range, SignedCheckpoint, leaf_hash};
+use crate::tlog::{Checkpoint, Hash, LeafBatch, Range, SignedCheckpoint};
 
 /// A log that can go on.
 #[derive(Debug)]
@@ -102,17 +102,23 @@ pub(crate) fn begin_anew(
 /// The root over the first `size` entries, from the segments alone.
 pub(crate) fn root_of_entries(storage: &dyn Storage, size: u64) -> io::Result<Hash> {
     let firsts = list(storage)?;
-    let mut range = Range::new(0);
+    let (mut range, mut batch) = (Range::new(0), LeafBatch::default());
     for (at, first) in firsts.iter().copied().enumerate() {
         let limit = firsts.get(at + 1).copied().unwrap_or(size).min(size);
         let mut scanner = Scanner::new(storage.open(&segment_name(first))?);
-        while range.end() < limit
+        let mut end = range.end();
+        while end < limit
             && let Step::Frame { kind, index, payload, .. } = scanner.step()?
         {
-            if kind == FrameKind::Entry && index == range.end() {
-                range.push(leaf_hash(scanner.payload(payload)), |_| {});
+            if kind == FrameKind::Entry && index == end {
+                batch.push(scanner.payload(payload));
+                end += 1;
+            }
+            if batch.is_full() {
+                range.extend(&batch.take(), |_| {});
             }
         }
+        range.extend(&batch.take(), |_| {});
     }
     range.root().filter(|_| range.end() == size).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }

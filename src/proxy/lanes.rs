@@ -118,15 +118,16 @@ impl Lane {
     /// The body's hash, made now where nobody made it yet.
     pub(super) fn hashed(&self) -> [u8; 32] {
         let mut state = self.0.borrow_mut();
-        if let State::Waiting(chunks) = &mut *state {
-            let mut hash = Sha256::new();
-            chunks.drain(..).for_each(|chunk| hash.update(chunk));
-            *state = State::Hashed(hash.finish());
-        }
-        match *state {
-            State::Hashed(hash) => hash,
-            State::Waiting(_) => unreachable!("it was hashed above"),
-        }
+        let hash = match &mut *state {
+            State::Hashed(hash) => *hash,
+            State::Waiting(chunks) => {
+                let mut hash = Sha256::new();
+                chunks.drain(..).for_each(|chunk| hash.update(chunk));
+                hash.finish()
+            }
+        };
+        *state = State::Hashed(hash);
+        hash
     }
 }
 

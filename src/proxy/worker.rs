@@ -15,6 +15,7 @@ use super::lanes::Lanes;
 use super::snapshot::Snapshot;
 use super::upstream::Pools;
 use crate::exchange::Recorder;
+use crate::sha256;
 use crate::telemetry::{Metrics, Predictions, Tracer};
 
 /// What every worker shares.
@@ -50,6 +51,8 @@ pub(super) struct Worker {
 impl Worker {
     /// A worker without connections.
     pub(super) fn new(shared: Shared) -> Self {
+        // Not in front of an answer.
+        sha256::warm_up();
         let rng = RefCell::new(StdRng::from_rng(&mut rand::rng()));
         Self { shared, pools: Pools::default(), lanes: Rc::default(), rng }
     }

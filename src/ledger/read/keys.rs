@@ -29,16 +29,13 @@ impl Reader {
     pub(crate) fn key_changes(&self) -> Result<Vec<(VerifierKey, VerifierKey)>, ReadError> {
         let mut changes = Vec::new();
         for found in self.find_here(&lifecycle()) {
-            let found = found?;
-            let change = Entry::parse(&found.entry).ok().and_then(|entry| Change::of(&entry)?.ok());
-            changes.extend(change.and_then(|change| change.verify(found.index).ok()));
+            changes.extend(change(&found?));
         }
         Ok(changes)
     }
 
     /// The entries of those changes, verbatim, as far as entries can be read.
     pub(crate) fn rotations(&self) -> Vec<String> {
-        let change = |found: &Found| Change::of(&Entry::parse(&found.entry).ok()?)?.ok()?.verify(found.index).ok();
         let changes = self.find_here(&lifecycle()).filter_map(Result::ok).filter(|found| change(found).is_some());
         changes.filter_map(|found| String::from_utf8(found.entry).ok()).collect()
     }
@@ -79,6 +76,11 @@ impl Reader {
         }
         Ok(entries)
     }
+}
+
+/// The old key and the new, where the entry is a change that the old one signed.
+fn change(found: &Found) -> Option<(VerifierKey, VerifierKey)> {
+    Change::of(&Entry::parse(&found.entry).ok()?)?.ok()?.verify(found.index).ok()
 }
 
 fn lifecycle() -> Query {
