@@ -57,6 +57,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod tiles;
+mod time;
 mod tree;
 mod writer;
 

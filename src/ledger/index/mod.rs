@@ -19,10 +19,12 @@ pub(crate) use pages::Pages;
 pub(crate) use summary::{Summary, Values};
 use uuid::Uuid;
 
+use crate::ledger::entry::Kind;
 use crate::ledger::frame::{u32_at, u64_at};
-use crate::ledger::glance::glance;
+use crate::ledger::glance::{Glance, Glances};
 use crate::ledger::parse::{Entry, unhex};
 use crate::ledger::segment::{File, Header, Storage, index_name, read_exact_at};
+use crate::ledger::time::TimeReader;
 
 const HEADER_BYTES: usize = 256;
 const MAGIC: [u8; 8] = *b"TOUCHIDX";
@@ -68,21 +70,27 @@ impl Key {
 pub(crate) struct Builder {
     arrays: [Vec<pages::Pair>; 4],
     pub(crate) summary: Summary,
+    glances: Glances,
+    times: TimeReader,
 }
 
 impl Builder {
     /// Begins where an earlier segment left `begin` entries open.
     pub(crate) fn new(open: std::collections::BTreeMap<Uuid, u64>) -> Self {
-        Self { arrays: Default::default(), summary: Summary { open, ..Summary::default() } }
+        Self { summary: Summary { open, ..Summary::default() }, ..Self::default() }
     }
 
     /// Adds an entry. What cannot be read as one has no keys, and is still found by scans.
     pub(crate) fn note(&mut self, offset: u64, index: u64, payload: &[u8]) {
-        let Some(entry) = glance(payload).or_else(|| Entry::parse(payload).ok()) else { return };
         let Ok(offset) = u32::try_from(offset) else { return };
-        self.summary.note(index, &entry);
-        for key in keys(&entry).into_iter().flatten() {
-            self.arrays[key.array()].push((key.prefix(), offset));
+        let Ok(glance) = self.glances.read(payload) else { return };
+        let time = self.times.micros(&glance.own.time).ok();
+        self.summary.note(index, time, &glance);
+        if glance.common.kind == Kind::Lineage.as_str() {
+            self.summary.digests.extend(Entry::parse(payload).ok().and_then(|entry| Some(entry.digest?.to_string())));
+        }
+        for (pairs, prefix) in self.arrays.iter_mut().zip(prefixes(&glance)) {
+            pairs.extend(prefix.map(|prefix| (prefix, offset)));
         }
     }
 
@@ -168,11 +176,10 @@ impl Index {
     }
 
     /// The sum of [`entry_sum`] over the entries that it was made of.
-    pub(crate) fn sum(&self, seed: &RandomState) -> io::Result<u64> {
+    pub(crate) fn sum(&self, seed: &Seed) -> io::Result<u64> {
         let mut sum = 0_u64;
-        for (array, pages) in self.arrays.iter().enumerate() {
-            pages
-                .each(&*self.file, |(prefix, offset)| sum = sum.wrapping_add(seed.hash_one((array, prefix, offset))))?;
+        for (array, pages) in (0..).zip(&self.arrays) {
+            pages.each(&*self.file, |(prefix, offset)| sum = sum.wrapping_add(seed.number(array, prefix, offset)))?;
         }
         Ok(sum)
     }
@@ -185,20 +192,52 @@ impl Index {
     }
 }
 
-/// A number for what an index holds of an entry; the sum over a segment's entries is that of its index, in any order.
-pub(crate) fn entry_sum(seed: &RandomState, offset: u32, entry: &Entry<'_>) -> u64 {
-    let pairs = keys(entry).into_iter().flatten().map(|key| (key.array(), key.prefix()));
-    pairs.fold(0, |sum, (array, prefix)| sum.wrapping_add(seed.hash_one((array, prefix, offset))))
+/// What makes [`entry_sum`] unforeseeable for whoever wrote an index.
+#[derive(Debug)]
+pub(crate) struct Seed([u64; 3]);
+
+impl Default for Seed {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self([0, 1, 2].map(|number: u64| random.hash_one(number)))
+    }
 }
 
-fn keys(entry: &Entry<'_>) -> [Option<Key>; 4] {
-    let hash = |body: &Option<crate::ledger::parse::Body<'_>>| body.as_ref()?.hash.as_deref().and_then(unhex);
+impl Seed {
+    /// A number for one key of an entry: multiplied twice with what nobody knows, which is quick, and enough where an
+    /// index was made before this was drawn.
+    fn number(&self, array: u32, prefix: u64, offset: u32) -> u64 {
+        let folded = |left: u64, right: u64| {
+            let (low, high) = left.carrying_mul(right, 0);
+            low ^ high
+        };
+        let place = u64::from(array) << 32 | u64::from(offset);
+        folded(folded(prefix ^ self.0[0], place ^ self.0[1]), self.0[2] | 1)
+    }
+}
+
+/// A number for what an index holds of an entry; the sum over a segment's entries is that of its index, in any order.
+pub(crate) fn entry_sum(seed: &Seed, offset: u32, glance: &Glance<'_>) -> u64 {
+    let numbers = (0..).zip(prefixes(glance)).filter_map(|(array, prefix)| Some(seed.number(array, prefix?, offset)));
+    numbers.fold(0, u64::wrapping_add)
+}
+
+/// [`Key::prefix`] of each key that an entry has, in the order of [`Key::array`].
+fn prefixes(Glance { own, .. }: &Glance<'_>) -> [Option<u64>; 4] {
+    let id = || Uuid::parse_str(own.id.as_deref()?).ok();
     [
-        hash(&entry.input).map(Key::Input),
-        hash(&entry.output).map(Key::Output),
-        entry.id.as_deref().and_then(|id| Uuid::parse_str(id).ok()).map(Key::Prediction),
-        entry.trace.as_deref().and_then(unhex).map(Key::Trace),
+        own.input.as_deref().and_then(hex_prefix::<32>),
+        own.output.as_deref().and_then(hex_prefix::<32>),
+        id().map(|id| Key::Prediction(id).prefix()),
+        own.trace.as_deref().and_then(hex_prefix::<16>),
     ]
+}
+
+/// The prefix of `N` bytes in hexadecimal; `None` where it is anything else.
+fn hex_prefix<const N: usize>(text: &str) -> Option<u64> {
+    // All of them, rather than up to the first bad one: that goes through the processor's vectors.
+    let whole = text.bytes().fold(text.len() == 2 * N, |whole, digit| whole & digit.is_ascii_hexdigit());
+    whole.then(|| unhex(&text[..16]).map(u64::from_be_bytes))?
 }
 
 fn prefix(bytes: &[u8]) -> u64 {
@@ -219,4 +258,23 @@ pub(crate) fn put_file(storage: &dyn Storage, name: &str, bytes: &[u8]) -> io::R
     file.sync()?;
     storage.rename(&temporary, name)?;
     storage.sync_dir()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_prefix_is_that_of_the_whole_hash(hash: [u8; 32], at in 0_usize..64, odd: char) {
+            let text = crate::sha256::hex(hash);
+            prop_assert_eq!(hex_prefix::<32>(&text), Some(Key::Input(hash).prefix()));
+            prop_assert_eq!(hex_prefix::<16>(&text[..32]), Some(prefix(&hash)));
+            prop_assert_eq!(hex_prefix::<16>(&text), None);
+            let changed = format!("{}{odd}{}", &text[..at], &text[at + 1..]);
+            prop_assert_eq!(hex_prefix::<32>(&changed).is_some(), unhex::<32>(&changed).is_some());
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::ledger::parse::Entry;
+use crate::ledger::glance::{Common, Glance};
 
 /// Values of a kind that a summary lists; with more, it says nothing about them.
 const VALUES_MAX: usize = 256;
@@ -55,28 +55,35 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// Adds an entry.
-    pub(crate) fn note(&mut self, index: u64, entry: &Entry<'_>) {
-        if let Some(time) = entry.time_us() {
+    /// Adds an entry, of a time in microseconds since 1970 where it has one.
+    pub(super) fn note(&mut self, index: u64, time: Option<i64>, glance: &Glance<'_>) {
+        if let Some(time) = time {
             let (from, to) = self.times.unwrap_or((time, time));
             self.times = Some((from.min(time), to.max(time)));
         }
-        match self.kinds.get_mut(&*entry.kind) {
+        let kind = &*glance.common.kind;
+        match self.kinds.get_mut(kind) {
             Some(count) => *count += 1,
-            None => drop(self.kinds.insert(entry.kind.to_string(), 1)),
+            None => drop(self.kinds.insert(kind.to_owned(), 1)),
         }
-        self.models.note(entry.model.as_deref());
-        self.versions.note(entry.version.as_deref());
-        self.outcomes.note(entry.outcome.as_deref());
-        for dataset in entry.datasets.iter().flatten() {
-            self.datasets.note(Some(dataset));
+        if glance.news {
+            self.values(glance.common);
         }
-        let id = || entry.id.as_deref().and_then(|id| Uuid::parse_str(id).ok());
-        match &*entry.kind {
-            "lineage" => self.digests.extend(entry.digest.as_deref().map(str::to_owned)),
+        let id = || glance.own.id.as_deref().and_then(|id| Uuid::parse_str(id).ok());
+        match kind {
             "begin" => drop(id().map(|id| self.open.insert(id, index))),
             "prediction" if !self.open.is_empty() => drop(id().map(|id| self.open.remove(&id))),
             _ => {}
+        }
+    }
+
+    /// Adds what entries have in common.
+    pub(crate) fn values(&mut self, common: &Common) {
+        self.models.note(common.model.as_deref());
+        self.versions.note(common.version.as_deref());
+        self.outcomes.note(common.outcome.as_deref());
+        for dataset in &common.datasets {
+            self.datasets.note(Some(dataset));
         }
     }
 }

@@ -6,13 +6,12 @@
 //! entries that are no more is a finding too: whoever cut the log off forgot them.
 
 use std::collections::BTreeSet;
-use std::hash::RandomState;
 
 use super::part::Part;
 use super::report::{Finding, Report};
-use super::tally::micros;
-use crate::ledger::index::{Index, Summary, entry_sum};
-use crate::ledger::parse::Entry;
+use super::times::Times;
+use crate::ledger::glance::Glance;
+use crate::ledger::index::{Index, Seed, Summary, entry_sum};
 use crate::ledger::segment::{Storage, index_name, read_exact_at};
 use crate::ledger::tree::tree_name;
 use crate::tlog::{Hash, Node, TILE_HEIGHT};
@@ -25,40 +24,25 @@ const CHUNK: usize = 4096;
 /// What an index of the entries so far would say.
 #[derive(Debug, Default)]
 pub(super) struct Shadow {
-    seed: RandomState,
+    seed: Seed,
     sum: u64,
     summary: Summary,
-    /// Model, version and outcome of the entry before: most often those of the next.
-    last: [Option<String>; 3],
-    last_datasets: Vec<String>,
 }
 
 impl Shadow {
-    pub(super) fn take(&mut self, offset: u64, entry: &Entry<'_>) {
+    pub(super) fn take(&mut self, offset: u64, glance: &Glance<'_>) {
         if let Ok(offset) = u32::try_from(offset) {
-            self.sum = self.sum.wrapping_add(entry_sum(&self.seed, offset, entry));
+            self.sum = self.sum.wrapping_add(entry_sum(&self.seed, offset, glance));
         }
-        let summary = &mut self.summary;
-        let values = [&mut summary.models, &mut summary.versions, &mut summary.outcomes];
-        let here = [&entry.model, &entry.version, &entry.outcome].map(|text| text.as_deref());
-        for ((last, value), values) in self.last.iter_mut().zip(here).zip(values) {
-            if value.is_some() && last.as_deref() != value {
-                values.note(value);
-                *last = value.map(str::to_owned);
-            }
-        }
-        let datasets = || entry.datasets.iter().flatten().map(|name| &**name);
-        if datasets().next().is_some() && !datasets().eq(self.last_datasets.iter().map(String::as_str)) {
-            datasets().for_each(|name| summary.datasets.note(Some(name)));
-            self.last_datasets = datasets().map(str::to_owned).collect();
+        if glance.news {
+            self.summary.values(glance.common);
         }
     }
 
     /// Whether an index says the same.
     fn agrees(&self, index: &Index, part: &Part) -> Result<bool, ()> {
         let there = index.summary().ok_or(())?;
-        let times = part.tally.times.as_ref();
-        let times = times.and_then(|times| Some((micros(&times.earliest.0).ok()?, micros(&times.latest).ok()?)));
+        let times = part.tally.times.as_ref().map(Times::range);
         let here = &self.summary;
         let listed = there.models == here.models
             && there.versions == here.versions

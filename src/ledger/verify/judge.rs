@@ -14,7 +14,8 @@ use super::keys::{Keys, signs_for};
 use super::leaves::{Leaves, is_kept};
 use super::part::{Job, Part, Stated};
 use super::report::{Anchor, Cosigner, Ending, Finding, Findings, LogReport, Rotation};
-use super::tally::{Tally, Times, micros, went_back};
+use super::tally::Tally;
+use super::times::Times;
 use crate::sha256::hex;
 use crate::tlog::{Hash, Node, Range, VerifierKey, base64};
 
@@ -114,7 +115,7 @@ impl<'a> Judge<'a> {
         self.report.bytes += part.bytes;
         self.end = self.end.max(part.end);
         self.seal = part.seal;
-        let latest = part.tally.times.as_ref().and_then(|times| micros(&times.latest).ok());
+        let latest = part.tally.times.as_ref().map(|times| times.range().1);
         self.clock.join(std::mem::take(&mut part.clock), part.end, latest);
         self.tally(&mut part);
         self.findings.extend(std::mem::take(&mut part.findings));
@@ -215,14 +216,8 @@ impl<'a> Judge<'a> {
         report.documents = self.documents.len() as u64;
         report.open = self.open.len() as u64 + self.unpaired;
         if let Some(times) = &self.times {
-            report.from = Some(times.earliest.0.clone());
-            report.to = Some(times.latest.clone());
-            if let Some((count, first)) = times.back {
-                let remark = format!(
-                    "times go back by more than an hour {count} times, at entry {first} first: the clock was set"
-                );
-                report.remarks.push(remark);
-            }
+            [report.from, report.to] = times.texts().map(Some);
+            report.remarks.extend(times.remark());
         }
         report.remarks.extend(self.clock.remarks(&self.keys.given));
         self.ending(&report);
@@ -316,27 +311,9 @@ impl<'a> Judge<'a> {
                 self.unpaired += 1;
             }
         }
-        self.times(tally.times);
-    }
-
-    fn times(&mut self, part: Option<Times>) {
-        let Some(part) = part else { return };
-        let Some(times) = &mut self.times else {
-            self.times = Some(part);
-            return;
-        };
-        // Within the segment it was seen; here only whether all of it lies before what the others reached.
-        let back = went_back(&times.latest, &part.earliest.0).unwrap_or(false);
-        let more = part.back.or(back.then_some((1, part.earliest.1)));
-        times.back = match (times.back, more) {
-            (Some((count, first)), Some((more, _))) => Some((count + more, first)),
-            (before, more) => before.or(more),
-        };
-        if part.earliest.0 < times.earliest.0 {
-            times.earliest = part.earliest;
-        }
-        if part.latest > times.latest {
-            times.latest = part.latest;
+        match (&mut self.times, tally.times) {
+            (Some(times), Some(next)) => times.join(next),
+            (none, times) => *none = none.take().or(times),
         }
     }
 

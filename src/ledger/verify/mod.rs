@@ -18,6 +18,7 @@ mod part;
 mod plan;
 mod report;
 mod tally;
+mod times;
 mod walk;
 
 use std::io;
@@ -31,6 +32,7 @@ pub use report::{Anchor, Cosigner, Ending, Finding, Follows, LogReport, OldLog, 
 
 use crate::ledger::read::{ReadError, Reader};
 use crate::ledger::segment::Storage;
+use crate::ledger::time::micros;
 use crate::sha256::hex;
 use crate::tlog::{SignedCheckpoint, VerifierKey};
 use chain::Chain;
@@ -291,7 +293,7 @@ fn conclude(report: &mut Report, options: &Options) {
     let now = options.now.and_then(|now| now.duration_since(UNIX_EPOCH).ok());
     let now = now.and_then(|now| i64::try_from(now.as_micros()).ok());
     if let (Some(now), Some(latest)) = (now, &report.log.to)
-        && tally::micros(latest).is_ok_and(|latest| latest > now.saturating_add(AHEAD_US_MAX))
+        && micros(latest).is_ok_and(|latest| latest > now.saturating_add(AHEAD_US_MAX))
     {
         report.remarks.push(format!("times go up to {latest}, which is yet to come"));
     }

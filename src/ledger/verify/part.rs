@@ -8,8 +8,9 @@ use std::ops::RangeInclusive;
 use super::keys::{Keys, Signed};
 use super::leaves::Leaves;
 use super::report::{Finding, Findings};
-use super::tally::{Tally, micros};
+use super::tally::{Tally, unreadable};
 use crate::ledger::frame::{FrameKind, Mark};
+use crate::ledger::glance::Glances;
 use crate::ledger::segment::{BadHeader, Header};
 use crate::sha256::hex;
 use crate::tlog::{Hash, LeafBatch};
@@ -65,6 +66,7 @@ pub(super) struct Part {
     /// Leaves up to the first entry that is missing; all of them once it is finished.
     pub(super) leaves: Leaves,
     batch: LeafBatch,
+    glances: Glances,
     /// Every entry was there, in its place.
     pub(super) whole: bool,
     pub(super) stated: Vec<Stated>,
@@ -98,6 +100,7 @@ impl Part {
             end: job.first,
             leaves: Leaves::new(job.first),
             batch: LeafBatch::default(),
+            glances: Glances::default(),
             job,
             whole: true,
             stated: Vec::new(),
@@ -218,13 +221,17 @@ impl Part {
             }
         }
         self.end = self.end.max(index.saturating_add(1));
-        if let Err(problem) = self.tally.take((index, taken.offset), taken.payload) {
+        let tallied = match self.glances.read(taken.payload) {
+            Ok(glance) => self.tally.take((index, taken.offset), &glance, taken.payload),
+            Err(error) => Err(unreadable(&error)),
+        };
+        if let Err(problem) = tallied {
             self.found(taken.offset, Some(index), problem);
         }
         if self.end.is_multiple_of(CLOCK_STEP)
-            && let Some(latest) = self.tally.times.as_ref().and_then(|times| micros(&times.latest).ok())
+            && let Some(times) = &self.tally.times
         {
-            self.clock.push((self.end, latest));
+            self.clock.push((self.end, times.range().1));
         }
     }
 

@@ -10,16 +10,12 @@ use uuid::Uuid;
 use super::chain::Said;
 use super::derived::Shadow;
 use super::report::Follows;
-use crate::ledger::glance::glance;
+use super::times::Times;
+use crate::ledger::glance::Glance;
 use crate::ledger::parse::{Entry, unhex};
 use crate::ledger::rotation::Change;
+use crate::ledger::time::TimeReader;
 use crate::sha256::Sha256;
-
-/// The clock may go back by so many microseconds before it is said: predictions begin up to hours before they are
-/// written, and are written in the order in which they end.
-const BACK_US_MAX: i64 = 3_600_000_000;
-/// Bytes of `2026-11-20T17` in a time: as long as they agree, it is not worth reading.
-const HOUR_BYTES: usize = 13;
 
 /// What the entries say.
 #[derive(Debug, Default)]
@@ -42,92 +38,71 @@ pub(super) struct Tally {
     pub(super) keys: Vec<(u64, u64, Said)>,
     /// What the index beside the segment should say.
     pub(super) shadow: Shadow,
+    reader: TimeReader,
     /// The digest that was referred to last: most often the next one too.
-    last_digest: Option<[u8; 32]>,
-}
-
-/// When, by the entries' own word. Times of one form compare as texts.
-#[derive(Clone, Debug)]
-pub(super) struct Times {
-    pub(super) earliest: (String, u64),
-    pub(super) latest: String,
-    /// How often the clock went back, and where first.
-    pub(super) back: Option<(u64, u64)>,
+    last_digest: Option<String>,
 }
 
 impl Tally {
-    /// Takes an entry. What is wrong with it is returned; it is taken as far as it goes.
-    pub(super) fn take(&mut self, (index, offset): (u64, u64), payload: &[u8]) -> Result<(), String> {
-        let full = || Entry::parse(payload).map_err(|error| format!("the entry cannot be read: {error}"));
-        let mut entry = glance(payload).map_or_else(full, Ok)?;
-        if !matches!(&*entry.kind, "prediction" | "begin") {
-            entry = full()?;
-        }
-        self.shadow.take(offset, &entry);
-        match self.kinds.get_mut(&*entry.kind) {
+    /// Takes an entry, at a glance and as it stands. What is wrong with it is returned; it is taken as far as it goes.
+    pub(super) fn take(
+        &mut self,
+        (index, offset): (u64, u64),
+        glance: &Glance<'_>,
+        payload: &[u8],
+    ) -> Result<(), String> {
+        let kind = &*glance.common.kind;
+        // All that others say is read, so that all of it has to be readable.
+        let full = (!matches!(kind, "prediction" | "begin")).then(|| Entry::parse(payload)).transpose();
+        let full = full.map_err(|error| unreadable(&error))?;
+        self.shadow.take(offset, glance);
+        match self.kinds.get_mut(kind) {
             Some(count) => *count += 1,
-            None => drop(self.kinds.insert(entry.kind.to_string(), 1)),
+            None => drop(self.kinds.insert(kind.to_owned(), 1)),
         }
-        self.time(index, &entry.time)?;
-        match &*entry.kind {
-            "prediction" => self.prediction(index, &entry),
-            "begin" => self.begin(index, &entry),
-            "lineage" => self.document(&entry),
-            "gap" => self.gap(&entry),
-            "lifecycle" => self.lifecycle((index, offset), &entry),
+        let time = &*glance.own.time;
+        let micros = self.reader.micros(time)?;
+        match &mut self.times {
+            Some(times) => times.take(index, time, micros),
+            none => *none = Some(Times::new(index, time, micros)),
+        }
+        match (kind, full) {
+            ("prediction", _) => self.prediction(index, glance),
+            ("begin", _) => self.begin(index, glance),
+            ("lineage", Some(entry)) => self.document(&entry),
+            ("gap", Some(entry)) => self.gap(&entry),
+            ("lifecycle", Some(entry)) => self.lifecycle((index, offset), &entry),
             _ => Ok(()),
         }
     }
 
-    fn time(&mut self, index: u64, time: &str) -> Result<(), String> {
-        if !is_plain(time) {
-            return micros(time).map(drop);
-        }
-        let Some(times) = &mut self.times else {
-            micros(time)?;
-            self.times = Some(Times { earliest: (time.to_owned(), index), latest: time.to_owned(), back: None });
-            return Ok(());
-        };
-        if *time > *times.latest {
-            if time[..HOUR_BYTES] != times.latest[..HOUR_BYTES] {
-                micros(time)?;
-            }
-            time.clone_into(&mut times.latest);
-        } else {
-            if time[..HOUR_BYTES] != times.latest[..HOUR_BYTES] && went_back(&times.latest, time)? {
-                let (count, first) = times.back.unwrap_or((0, index));
-                times.back = Some((count + 1, first));
-            }
-            if *time < *times.earliest.0 {
-                times.earliest = (time.to_owned(), index);
-            }
-        }
-        Ok(())
-    }
-
-    fn prediction(&mut self, index: u64, entry: &Entry<'_>) -> Result<(), String> {
-        let id = id(entry)?;
+    fn prediction(&mut self, index: u64, glance: &Glance<'_>) -> Result<(), String> {
+        let id = id(glance)?;
         if self.begun.is_empty() || self.begun.remove(&id).is_none() {
             self.ended.push(id);
         }
-        self.refers(index, entry)
+        self.refers(index, glance)
     }
 
-    fn begin(&mut self, index: u64, entry: &Entry<'_>) -> Result<(), String> {
-        let id = id(entry)?;
-        self.refers(index, entry)?;
+    fn begin(&mut self, index: u64, glance: &Glance<'_>) -> Result<(), String> {
+        let id = id(glance)?;
+        self.refers(index, glance)?;
         match self.begun.insert(id, index) {
             None => Ok(()),
             Some(first) => Err(format!("prediction:{id} begins here and at entry {first}")),
         }
     }
 
-    fn refers(&mut self, index: u64, entry: &Entry<'_>) -> Result<(), String> {
-        let Some(digest) = entry.lineage.as_deref() else { return Ok(()) };
-        let digest = unhex::<32>(digest).ok_or_else(|| format!("{digest:?} is no digest of a lineage document"))?;
-        if self.last_digest.replace(digest) != Some(digest) && !self.documents.contains(&digest) {
+    fn refers(&mut self, index: u64, glance: &Glance<'_>) -> Result<(), String> {
+        let Some(text) = &glance.common.lineage else { return Ok(()) };
+        if self.last_digest.as_ref() == Some(text) {
+            return Ok(());
+        }
+        let digest = unhex::<32>(text).ok_or_else(|| format!("{text:?} is no digest of a lineage document"))?;
+        if !self.documents.contains(&digest) {
             self.missing.entry(digest).or_insert(index);
         }
+        self.last_digest = Some(text.clone());
         Ok(())
     }
 
@@ -184,27 +159,12 @@ impl Tally {
     }
 }
 
-/// Whether a time lies so far before another that the clock must have been set back.
-pub(super) fn went_back(latest: &str, time: &str) -> Result<bool, String> {
-    Ok(micros(latest)? - micros(time)? > BACK_US_MAX)
+/// What is said of bytes that are no entry.
+pub(super) fn unreadable(error: &serde_json::Error) -> String {
+    format!("the entry cannot be read: {error}")
 }
 
-/// Microseconds since 1970.
-pub(super) fn micros(time: &str) -> Result<i64, String> {
-    let parsed = time.parse::<jiff::Timestamp>().map_err(|_| format!("{time:?} is no time"))?;
-    Ok(parsed.as_microsecond())
-}
-
-fn id(entry: &Entry<'_>) -> Result<Uuid, String> {
-    let id = entry.id.as_deref().ok_or("the entry has no id")?;
+fn id(glance: &Glance<'_>) -> Result<Uuid, String> {
+    let id = glance.own.id.as_deref().ok_or("the entry has no id")?;
     Uuid::parse_str(id).map_err(|_| format!("{id:?} is no prediction's id"))
-}
-
-/// Whether a time has the form in which entries are written, `2026-11-20T17:29:01.123456Z`.
-fn is_plain(time: &str) -> bool {
-    const FORM: &[u8] = b"0000-00-00T00:00:00.000000Z";
-    let fits = |(byte, form): (&u8, &u8)| if *form == b'0' { byte.is_ascii_digit() } else { byte == form };
-    let bytes = time.as_bytes();
-    // Hours and days are read as numbers wherever they change; minutes and seconds are not.
-    bytes.len() == FORM.len() && bytes.iter().zip(FORM).all(fits) && bytes[14] < b'6' && bytes[17] < b'6'
 }
