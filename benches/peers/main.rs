@@ -8,6 +8,7 @@
 
 mod args;
 mod backend;
+mod bare;
 mod client;
 mod connections;
 mod costs;
@@ -71,6 +72,7 @@ fn main() -> anyhow::Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some(backend::COMMAND) => return backend::serve(),
         Some(grpc_backend::COMMAND) => return grpc_backend::serve(),
+        Some(bare::COMMAND) => return bare::serve(std::env::args().skip(2)),
         _ => {}
     }
     let args = Args::parse();
@@ -83,7 +85,7 @@ fn main() -> anyhow::Result<()> {
         realtime()?;
     }
     let dir = Folder::new()?;
-    let kinds = present(&args.peer)?;
+    let kinds = present(&args.peer, args.wire())?;
     let identity = Identity::new(&dir.0)?;
     let run = Run { args: &args, cores, dir: &dir.0, kinds: &kinds, wire: args.wire(), identity: &identity };
     let mut report = Report::new(&args)?;
@@ -105,7 +107,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// The peers that can be measured here.
-fn present(asked: &[Kind]) -> anyhow::Result<Vec<Kind>> {
+fn present(asked: &[Kind], wire: Wire) -> anyhow::Result<Vec<Kind>> {
     let missing = |kind: &Kind| kind.needs().filter(|(program, _)| !program.exists());
     let mut told = Vec::new();
     for (program, mend) in asked.iter().filter_map(missing) {
@@ -115,7 +117,8 @@ fn present(asked: &[Kind]) -> anyhow::Result<Vec<Kind>> {
         }
     }
     // In the order of Kind::ALL, each once.
-    Ok(Kind::ALL.into_iter().filter(|kind| asked.contains(kind) && missing(kind).is_none()).collect())
+    let here = |kind: &Kind| asked.contains(kind) && missing(kind).is_none() && kind.speaks(wire);
+    Ok(Kind::ALL.into_iter().filter(here).collect())
 }
 
 /// Puts this process and all its children before everything else on their cores. The kernel still leaves others a

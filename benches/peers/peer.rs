@@ -1,4 +1,5 @@
-//! Who is measured: the backend itself, nginx, `HAProxy`, Envoy, and Touchmark in each durability mode.
+//! Who is measured: the backend itself, nginx, `HAProxy`, Envoy, Touchmark in each durability mode, and as a yardstick
+//! the least that a proxy over hyper can do.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -43,11 +44,29 @@ pub(crate) enum Kind {
     Write,
     /// Touchmark, `ledger.durability: sync`.
     Sync,
+    /// The least over hyper, HTTP/1.1 in the clear alone.
+    Hyper,
+    /// The same, with both bodies hashed and a record written.
+    HyperRecord,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 8] =
+    /// Those that are measured unless told otherwise.
+    pub(crate) const USUAL: [Self; 8] =
         [Self::Direct, Self::Nginx, Self::NginxLog, Self::Haproxy, Self::Envoy, Self::Queue, Self::Write, Self::Sync];
+    /// All of them, in the order in which they take turns.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Direct,
+        Self::Nginx,
+        Self::NginxLog,
+        Self::Haproxy,
+        Self::Envoy,
+        Self::Hyper,
+        Self::HyperRecord,
+        Self::Queue,
+        Self::Write,
+        Self::Sync,
+    ];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -59,6 +78,8 @@ impl Kind {
             Self::Queue => "touchmark queue",
             Self::Write => "touchmark write",
             Self::Sync => "touchmark sync",
+            Self::Hyper => "hyper alone",
+            Self::HyperRecord => "hyper + record",
         }
     }
 
@@ -68,8 +89,13 @@ impl Kind {
             Self::Queue => Some("queue"),
             Self::Write => Some("write"),
             Self::Sync => Some("sync"),
-            Self::Direct | Self::Nginx | Self::NginxLog | Self::Haproxy | Self::Envoy => None,
+            _ => None,
         }
+    }
+
+    /// Whether it is measured with such messages.
+    pub(crate) fn speaks(self, wire: Wire) -> bool {
+        wire == Wire::Http1 || !matches!(self, Self::Hyper | Self::HyperRecord)
     }
 
     /// The program that it needs, where that is not ours, and how it is had.
@@ -78,7 +104,7 @@ impl Kind {
             Self::Nginx | Self::NginxLog => Some((NGINX.into(), "apt-get install nginx-light")),
             Self::Haproxy => Some((HAPROXY.into(), "apt-get install haproxy")),
             Self::Envoy => Some((envoy(), "run tests/real/run once, or name it in the variable ENVOY")),
-            Self::Direct | Self::Queue | Self::Write | Self::Sync => None,
+            _ => None,
         }
     }
 }

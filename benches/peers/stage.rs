@@ -12,7 +12,7 @@ use crate::peer::{Kind, Peer, get};
 use crate::process::Process;
 use crate::tls::Identity;
 use crate::wire::Wire;
-use crate::{Run, backend, grpc_backend, setup};
+use crate::{Run, backend, bare, grpc_backend, setup};
 
 /// The servers behind the peers.
 pub(crate) struct Backends {
@@ -110,8 +110,20 @@ pub(crate) fn start(kind: Kind, folder: &str, stage: Stage<'_>) -> anyhow::Resul
     match (kind, kind.durability()) {
         (Kind::Direct, _) => Ok(Peer::new(kind, stage.model, None)),
         (_, Some(durability)) => start_touchmark(kind, durability, dir, stage),
+        (Kind::Hyper | Kind::HyperRecord, _) => start_bare(kind, dir, stage),
         _ => start_foreign(kind, dir, stage),
     }
+}
+
+fn start_bare(kind: Kind, dir: &Path, stage: Stage<'_>) -> anyhow::Result<Peer> {
+    let address = free_address()?;
+    let words = [bare::COMMAND.to_owned(), address.to_string(), stage.model.to_string()];
+    let records = (kind == Kind::HyperRecord).then(|| dir.join("records").display().to_string());
+    let words: Vec<&str> = words.iter().chain(&records).map(String::as_str).collect();
+    let mut process =
+        Process::start(kind.as_str(), stage.core, &std::env::current_exe()?, &words, &dir.join("output"))?;
+    process.ready(|| TcpStream::connect(address).is_ok()).with_context(|| said(dir))?;
+    Ok(Peer::new(kind, address, Some(process)))
 }
 
 fn start_foreign(kind: Kind, dir: &Path, stage: Stage<'_>) -> anyhow::Result<Peer> {

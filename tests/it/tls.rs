@@ -1,22 +1,23 @@
 //! TLS on both legs: who is let in, who is trusted, what is renewed while connections live.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use touchmark::app::App;
-use touchmark::config::Config;
 use touchmark::telemetry::Metrics;
 use touchmark::tls::{BackendTlsConfig, TlsConfig};
 use touchmark::units::Period;
 
 use crate::support::grpc::{MODEL_INFER, framed, infer as grpc_infer};
 use crate::support::http2::{Http2Client, all, grpc, grpc_status, post};
-use crate::support::message::{INFER, INPUT, OUTPUT, infer, ok};
+use crate::support::message::{INFER, INPUT, OUTPUT, get, infer, ok};
 use crate::support::model_server::ModelServer;
 use crate::support::tls::{Authority, Front, Issued, NAME, client, handshake, tunnel};
 use crate::support::touchmark::{Folder, Setup, Touchmark};
@@ -105,6 +106,38 @@ async fn only_clients_that_are_vouched_for_and_named_come_in() {
         }
     }
     touchmark.predictions(2).await;
+}
+
+#[tokio::test]
+async fn the_admin_listener_lets_in_whom_its_own_authority_vouches_for() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let model = ModelServer::answering(ok(OUTPUT)).await;
+    let setup = Setup::new(&model);
+    let ca = setup.folder.path().join("clients.crt");
+    std::fs::write(&ca, &authority.pem).unwrap();
+    let (certificate, key) = authority.issue(&[NAME]).write(setup.folder.path());
+    let tls = TlsConfig { certificate, key, client_ca: Some(ca), client_names: vec!["scraper.test".to_owned()] };
+    let touchmark = setup.with(|config| config.admin.tls = Some(tls)).start();
+    let cases = [
+        (None, false),
+        (Some(stranger.issue(&["scraper.test"])), false),
+        (Some(authority.issue(&["other.test"])), false),
+        (Some(authority.issue(&["scraper.test"])), true),
+    ];
+    for (identity, welcome) in cases {
+        let config = client(&authority, identity.as_ref(), &["http/1.1"]);
+        let mut wire = Wire::connect(tunnel(touchmark.admin, config).await).await;
+        wire.send(get("/readyz", &[])).await;
+        if welcome {
+            assert_eq!(wire.answer().await.head.status(), 200);
+        } else {
+            assert!(wire.read_to_end().await.0.is_empty(), "{identity:?} came in");
+        }
+    }
+    let mut plain = Wire::connect(touchmark.admin).await;
+    plain.send(get("/readyz", &[])).await;
+    let (said, _) = plain.read_to_end().await;
+    assert!(!String::from_utf8_lossy(&said).contains("HTTP/"), "nothing is told in the clear");
 }
 
 #[tokio::test]
@@ -268,16 +301,15 @@ async fn a_renewed_certificate_is_used_by_new_connections_and_old_ones_live_on()
     let (first, second) = (authority.issue(&[NAME]), authority.issue(&[NAME]));
     swap(folder.path(), 0, &first);
     let tls = json!({"certificate": folder.path().join("tls.crt"), "key": folder.path().join("tls.key")});
-    let config = Config {
-        proxy: touchmark::proxy::Config { tls: serde_json::from_value(tls).unwrap(), ..setup.config.proxy },
-        ..setup.config
-    };
+    let tls: Option<TlsConfig> = serde_json::from_value(tls).unwrap();
+    let setup = setup.with(|config| (config.proxy.tls, config.admin.tls) = (tls.clone(), tls));
     let file = data.join("touchmark.yaml");
-    std::fs::write(&file, serde_json::to_string(&config).unwrap()).unwrap();
+    std::fs::write(&file, serde_json::to_string(&setup.config).unwrap()).unwrap();
     let _process = Process::start(&file);
-    let address = eventually("serve.json", || {
+    let [address, admin] = eventually("serve.json", || {
         let says: serde_json::Value = serde_json::from_slice(&std::fs::read(data.join("serve.json")).ok()?).ok()?;
-        says["listen"].as_str()?.strip_prefix("https://")?.parse().ok()
+        let at = |name: &str| says[name].as_str()?.strip_prefix("https://")?.parse::<SocketAddr>().ok();
+        Some([at("listen")?, at("admin")?])
     })
     .await;
 
@@ -286,14 +318,34 @@ async fn a_renewed_certificate_is_used_by_new_connections_and_old_ones_live_on()
     old.send(infer()).await;
     assert_eq!(old.answer().await.text(), OUTPUT);
     swap(folder.path(), 1, &second);
-    let shown = |stream: &tokio_rustls::client::TlsStream<TcpStream>| {
-        stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
-    };
-    let wanted = pem_bytes(&second);
-    let renewed = async { while shown(&handshake(address, &config).await.unwrap()) != wanted {} };
-    soon("a connection with the new certificate", renewed).await;
+    for listener in [address, admin] {
+        let renewed = async { while shown(listener, &config).await != pem_bytes(&second) {} };
+        soon("a connection with the new certificate", renewed).await;
+    }
     old.send(infer()).await;
     assert_eq!(old.answer().await.text(), OUTPUT, "the connection lived on");
+
+    swap(folder.path(), 2, &Issued { certificate: first.certificate, key: second.key.clone() });
+    let refused = async {
+        let mut scraper = Wire::connect(tunnel(admin, Arc::clone(&config)).await).await;
+        loop {
+            scraper.send(get("/metrics", &[])).await;
+            let metrics = scraper.answer().await;
+            if metrics.text().contains("touchmark_config_reloads_total{result=\"refused\"} 1") {
+                return;
+            }
+        }
+    };
+    soon("the pair that does not fit to be refused", refused).await;
+    for listener in [address, admin] {
+        assert_eq!(shown(listener, &config).await, pem_bytes(&second), "what was in force stays");
+    }
+}
+
+/// The certificate that a listener shows to a new connection.
+async fn shown(listener: SocketAddr, config: &Arc<ClientConfig>) -> Vec<u8> {
+    let stream = handshake(listener, config).await.unwrap();
+    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
 fn pem_bytes(identity: &Issued) -> Vec<u8> {
