@@ -161,10 +161,16 @@ impl Recording {
 
     /// Compares the declared version with the answer's own word; corrects a held answer's stamp.
     pub(super) fn observe(&mut self, held: bool) {
-        let (Some(backend), Some(declared)) = (self.passage.backend.clone(), self.model.clone()) else { return };
+        let Some(backend) = self.passage.backend.clone() else { return };
         let Some(output) = self.output.as_ref() else { return };
         let reader = output.reader();
         let observed = Observed { model: reader.model(), version: reader.version().or_else(|| reader.fingerprint()) };
+        let on_mismatch = self.passage.snapshot.on_mismatch;
+        let Some(declared) = self.model.clone() else {
+            let named = || self.with_wanted(|wanted| route::named(&backend, wanted, observed, on_mismatch).cloned());
+            let named = held.then(named).flatten();
+            return self.answered_by(named);
+        };
         let protocol = self.call.protocol;
         let verdict = self.with_wanted(|wanted| route::verdict(&backend, &declared, wanted, observed, protocol));
         if matches!(verdict, Verdict::Agrees) {
@@ -172,12 +178,18 @@ impl Recording {
         }
         self.report_mismatch(&declared, &verdict, observed);
         if held {
-            let corrected = route::correct(&verdict, self.passage.snapshot.on_mismatch);
+            let corrected = route::correct(&verdict, on_mismatch);
             self.version_known = corrected.version_known;
-            if let Some(model) = corrected.model {
-                self.model = Some(model);
-                self.version_source = Some(VersionSource::Response);
-            }
+            self.answered_by(corrected.model);
+        }
+    }
+
+    /// Takes the answer's word for who gave it.
+    fn answered_by(&mut self, model: Option<Arc<Model>>) {
+        if let Some(model) = model {
+            self.model = Some(model);
+            self.version_known = true;
+            self.version_source = Some(VersionSource::Response);
         }
     }
 

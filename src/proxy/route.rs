@@ -158,11 +158,28 @@ pub(super) fn verdict<'a>(
         return Verdict::Agrees;
     }
     let name = observed.model.unwrap_or(&declared.served_name);
+    served(backend, name, observed.version).map_or(Verdict::Unknown, Verdict::Is)
+}
+
+/// The model version that answered a call which was unresolved, where the answer names one that is configured.
+pub(super) fn named<'a>(
+    backend: &'a Backend,
+    wanted: Wanted<'_>,
+    observed: Observed<'_>,
+    on_mismatch: OnMismatch,
+) -> Option<&'a Arc<Model>> {
+    if on_mismatch == OnMismatch::Warn || (observed.model.is_none() && observed.version.is_none()) {
+        return None;
+    }
+    served(backend, observed.model.or(wanted.model)?, observed.version)
+}
+
+/// What stands for a name and version of the server's own.
+fn served<'a>(backend: &'a Backend, name: &str, version: Option<&str>) -> Option<&'a Arc<Model>> {
     let fits = |model: &&Arc<Model>| {
-        model.served_name == name
-            && (model.served_version.is_none() || model.served_version.as_deref() == observed.version)
+        model.served_name == name && (model.served_version.is_none() || model.served_version.as_deref() == version)
     };
-    backend.models.iter().find(fits).map_or(Verdict::Unknown, Verdict::Is)
+    backend.models.iter().find(fits)
 }
 
 /// The model version to stamp and record on a held answer.

@@ -285,6 +285,39 @@ async fn a_version_that_nobody_declared_is_not_claimed() {
 }
 
 #[tokio::test]
+async fn a_held_answer_that_names_its_version_resolves_the_call() {
+    let models = json!([
+        {"name": "fraud", "version": "v1.2.3", "served_as": {"version": "1"}, "datasets": ["t@v1"]},
+        {"name": "fraud", "version": "v2.0.0", "served_as": {"version": "2"}, "datasets": ["t@v2"]},
+    ]);
+    let named = [
+        (r#"{"model_name":"fraud","model_version":"2"}"#, Some("v2.0.0")),
+        (r#"{"model_version":"1"}"#, Some("v1.2.3")),
+        (r#"{"model_name":"fraud","model_version":"99"}"#, None),
+        (r#"{"model_name":"other","model_version":"2"}"#, None),
+        (r#"{"model_name":"fraud"}"#, None),
+        ("{}", None),
+    ];
+    for (output, version) in named {
+        let model = ModelServer::answering(ok(output)).await;
+        let touchmark = Setup::with_models(&model, &models).start();
+        let answer = touchmark.call(post("/v2/models/fraud/infer", INPUT)).await;
+        assert_eq!(answer.head.all("x-model-version").first().copied(), version, "{output}");
+        let entry = touchmark.prediction().await;
+        assert_eq!(entry.text("/version"), version, "{output}");
+        assert_eq!(entry.text("/version_source"), version.map(|_| "response"));
+        let unresolved = sum(&touchmark.metrics, "unresolved_predictions_total", &[]);
+        assert_eq!(unresolved, u64::from(version.is_none()), "{output}");
+        assert_eq!(sum(&touchmark.metrics, "version_mismatch_total", &[]), 0, "nothing was declared of the call");
+    }
+    let model = ModelServer::answering(ok(named[0].0)).await;
+    let setup = Setup::with_models(&model, &models);
+    let touchmark = setup.with(|config| config.proxy.on_mismatch = touchmark::proxy::OnMismatch::Warn).start();
+    assert!(touchmark.call(post("/v2/models/fraud/infer", INPUT)).await.head.lacks("x-model-version"), "as declared");
+    touchmark.prediction().await;
+}
+
+#[tokio::test]
 async fn on_warn_the_declaration_stands() {
     let model = ModelServer::answering(ok(r#"{"model_name":"fraud","model_version":"2"}"#)).await;
     let setup = two_versions(&model).with(|config| config.proxy.on_mismatch = touchmark::proxy::OnMismatch::Warn);
