@@ -80,7 +80,8 @@ impl Default for Config {
 #[serde(default)]
 pub struct LimitsConfig {
     /// Bytes of a request's head, its request line and fields together. Beyond it: 431. The buffers of HTTP/1.1
-    /// connections grow as large, so that it bounds memory too.
+    /// connections grow as large, so that it bounds memory too, and what is read at once: the default takes a body of
+    /// 16 KiB with its head.
     pub head: Size,
     /// Fields of a request's head. Beyond it: 431.
     pub headers: usize,
@@ -93,7 +94,7 @@ pub struct LimitsConfig {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { head: Size(16 << 10), headers: 100, uri: Size(8 << 10), body: Size(1 << 30) }
+        Self { head: Size(20 << 10), headers: 100, uri: Size(8 << 10), body: Size(1 << 30) }
     }
 }
 

@@ -38,7 +38,7 @@ fn a_good_file_is_read_as_it_is_written() {
     let model = &config.backends[0].models[0];
     assert_eq!(model.version, "1.10");
     assert_eq!((model.served_name(), model.served_version()), ("fraud", None));
-    assert_eq!(config.proxy.limits.head, Size(16 << 10));
+    assert_eq!(config.proxy.limits.head, Size(20 << 10));
 }
 
 #[test]
