@@ -89,7 +89,8 @@ impl Input {
     }
 
     fn fits_a_lane(&self) -> bool {
-        self.announced.is_some_and(|bytes| bytes <= lanes::BODY_BYTES_MAX as u64)
+        let unary = || self.digest.as_ref().is_some_and(BodyDigest::is_unary);
+        self.announced.map_or_else(unary, |bytes| bytes <= lanes::BODY_BYTES_MAX as u64)
     }
 
     /// Hashes what has been handed over meanwhile.
@@ -161,18 +162,20 @@ impl Input {
         self.passed > 0
     }
 
-    /// Reads ahead until `enough` says so, the body ends, or the prefix is full. What was read is replayed.
+    /// Reads ahead until `enough` says so, the body ends, or the prefix is full. What was read is replayed, and hashed when
+    /// its turn comes.
     pub(super) fn poll_prefix(&mut self, cx: &mut Context<'_>, enough: impl Fn(&BodyDigest) -> bool) -> Poll<()> {
         self.retain();
         loop {
-            self.catch_up();
             let known = self.digest.as_ref().is_none_or(&enough);
             if known || self.ended || self.passed >= PREFIX_BYTES_MAX || self.error.is_some() {
                 return Poll::Ready(());
             }
             // A prefix ends where trailers begin: they cannot be replayed, and nothing is left to learn.
-            if !matches!(ready!(self.poll_source(cx)), Some(Ok(frame)) if frame.is_data()) {
-                return Poll::Ready(());
+            let Some(Ok(frame)) = ready!(self.poll_source(cx)) else { return Poll::Ready(()) };
+            let Some(data) = frame.data_ref() else { return Poll::Ready(()) };
+            if let Some(digest) = &mut self.digest {
+                digest.read_ahead(data);
             }
         }
     }

@@ -75,9 +75,9 @@ where
         let mut inner = self.inner.clone();
         let passage = Passage::begin(&self.worker, &inbound);
         let Inbound { parts, body, snapshot, call, offer, refused, began, .. } = inbound;
-        let digest = call.as_ref().map(|call| {
-            BodyDigest::new(call.shape != Shape::Http, call.request_reader(&parts.headers), &self.worker.lanes)
-        });
+        let digest = call
+            .as_ref()
+            .map(|call| BodyDigest::new(call.shape, call.request_reader(&parts.headers), &self.worker.lanes));
         let mut input = Input::new(body, digest, snapshot.body_bytes_max, began);
         if offer.is_some() {
             input.go_on();

@@ -134,7 +134,7 @@ impl Recording {
             self.output_grpc_encoding = head.get("grpc-encoding").cloned();
         }
         let reader = self.call.answer_reader(head);
-        self.output = Some(BodyDigest::new(self.call.shape != Shape::Http, reader, &self.passage.worker.lanes));
+        self.output = Some(BodyDigest::new(self.call.shape, reader, &self.passage.worker.lanes));
         // What the body states is known by now, unless the answer is an early one.
         if self.call.states_model_in_body() {
             self.input.borrow_mut().catch_up();
@@ -144,7 +144,7 @@ impl Recording {
 
     /// Prepares to account for the tunnel that follows the head.
     pub(super) fn note_switch(&mut self) {
-        self.output = Some(BodyDigest::new(false, Reader::off(), &self.passage.worker.lanes));
+        self.output = Some(BodyDigest::new(Shape::Http, Reader::off(), &self.passage.worker.lanes));
     }
 
     /// The model server took these bytes of a tunnel.

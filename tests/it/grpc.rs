@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::json;
 
-use crate::support::grpc::{MODEL_INFER, MODEL_STREAM_INFER, framed, infer, streamed};
+use crate::support::grpc::{MODEL_INFER, MODEL_STREAM_INFER, framed, infer, streamed, tensor};
 use crate::support::http2::{
     Call, Http2Client, Http2Server, all, data, exactly, grpc, grpc_answer, grpc_status, whole,
 };
@@ -69,6 +69,51 @@ async fn a_unary_call_goes_through_with_its_trailers() {
     assert_eq!((entry.number("/input/messages"), entry.number("/output/messages")), (Some(1), Some(1)));
     assert_eq!(entry.number("/output/grpc_status"), Some(0));
     assert!(begun.touchmark.ledger.of_kind("begin").is_empty(), "one message is held");
+}
+
+/// Messages of many calls are hashed side by side, whether they come in one frame or in several, up to a size.
+#[tokio::test]
+async fn many_calls_at_once_have_each_their_own_hashes() {
+    const CALLS: usize = 24;
+    let message = |version, call: usize, bytes| [infer("fraud", version, &call.to_string()), tensor(bytes)].concat();
+    let (input, output) = (|call| message("", call, call * 1700), |call| message("1", call, (CALLS - call) * 900));
+    let model = ModelServer::listen().await;
+    let touchmark = Setup::new(&model).with(|config| config.proxy.workers = Some(1)).start();
+    let mut client = touchmark.http2().await;
+    let mut answers = Vec::new();
+    for call in 0..CALLS {
+        let fields = [("x-request-id", &*call.to_string())];
+        let (answer, mut stream) = client.open(grpc(MODEL_INFER, &fields), false).await;
+        stream.send_data(framed(&input(call)).into(), true).unwrap();
+        answers.push(tokio::spawn(whole(answer)));
+    }
+    let mut server = model.accept_http2().await;
+    let mut reading = Vec::new();
+    for _ in 0..CALLS {
+        let mut call = server.call().await;
+        // At once: they share the connection's window.
+        reading.push(tokio::spawn(async move { (call.input().await, call) }));
+    }
+    let mut read = Vec::new();
+    for call in reading {
+        read.push(soon("a request's end", call).await.unwrap());
+    }
+    for (body, call) in read {
+        let number: usize = all(&call.head.headers, "x-request-id")[0].parse().unwrap();
+        assert_eq!(body, framed(&input(number)));
+        call.answer_grpc(&framed(&output(number)), grpc_status(0, &[]));
+    }
+    for (call, answer) in answers.into_iter().enumerate() {
+        assert_eq!(answer.await.unwrap().unwrap().body, framed(&output(call)));
+    }
+    let entries = touchmark.predictions(CALLS).await;
+    for call in 0..CALLS {
+        let mut named = entries.iter().filter(|entry| entry.text("/client_request_id") == Some(&*call.to_string()));
+        let entry = named.next().unwrap();
+        entry.ended("complete", 200).took(input(call)).gave(output(call));
+        assert_eq!((entry.number("/input/messages"), entry.number("/output/messages")), (Some(1), Some(1)));
+        assert_eq!((entry.text("/model"), entry.text("/version")), (Some("fraud"), Some("v1.2.3")));
+    }
 }
 
 #[tokio::test]

@@ -16,6 +16,12 @@ pub(crate) fn infer(model: &str, version: &str, id: &str) -> Vec<u8> {
     [field(1, model.as_bytes()), field(2, version.as_bytes()), field(3, id.as_bytes())].concat()
 }
 
+/// A `raw_input_contents` of so many bytes, to follow the fields of [`infer`].
+pub(crate) fn tensor(bytes: usize) -> Vec<u8> {
+    let low = |shift: u32| u8::try_from(bytes >> shift & 0x7f).unwrap();
+    [&[7 << 3 | 2, low(0) | 0x80, low(7) | 0x80, low(14)][..], &vec![0x5a; bytes]].concat()
+}
+
 /// `ModelStreamInferResponse` with an `infer_response`.
 pub(crate) fn streamed(response: &[u8]) -> Vec<u8> {
     field(2, response)
