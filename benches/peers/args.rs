@@ -41,7 +41,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", conflicts_with = "memory", value_parser = clap::value_parser!(u64).range(20..=604_800))]
     pub(crate) soak: Option<u64>,
     /// Who is measured. The backend alone and nginx are what the others are compared with.
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Kind::USUAL)]
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Kind::usual())]
     pub(crate) peer: Vec<Kind>,
     /// Bodies, in KiB.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 256], value_parser = clap::value_parser!(u32).range(1..=4096))]

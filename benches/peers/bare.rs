@@ -24,10 +24,6 @@ use touchmark::sha256::Sha256;
 /// The argument that makes the bench this proxy.
 pub(crate) const COMMAND: &str = "bare";
 
-/// The same allocator as Touchmark's.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Bytes of a record: those of an entry here.
 const RECORD_BYTES: usize = 850;
 /// What every answer carries.

@@ -48,6 +48,10 @@ use report::Report;
 use tls::Identity;
 use wire::Wire;
 
+/// Touchmark's own, so that the yardstick (`bare`) has no other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The cores that are used.
 #[derive(Clone, Copy, Debug)]
 struct Cores {
@@ -115,6 +119,9 @@ fn present(asked: &[Kind], wire: Wire) -> anyhow::Result<Vec<Kind>> {
             note(&format!("{} is missing, so nothing is compared with it: {mend}", program.display()))?;
             told.push(program);
         }
+    }
+    for kind in asked.iter().filter(|kind| !kind.speaks(wire)) {
+        note(&format!("{} is left out: it speaks HTTP/1.1 in the clear alone", kind.as_str()))?;
     }
     // In the order of Kind::ALL, each once.
     let here = |kind: &Kind| asked.contains(kind) && missing(kind).is_none() && kind.speaks(wire);

@@ -38,22 +38,19 @@ pub(crate) enum Kind {
     Haproxy,
     /// Envoy without access log.
     Envoy,
+    /// The least over hyper, HTTP/1.1 in the clear alone.
+    Hyper,
+    /// The same, with both bodies hashed and a record written.
+    HyperRecord,
     /// Touchmark, `ledger.durability: queue`.
     Queue,
     /// Touchmark, `ledger.durability: write`.
     Write,
     /// Touchmark, `ledger.durability: sync`.
     Sync,
-    /// The least over hyper, HTTP/1.1 in the clear alone.
-    Hyper,
-    /// The same, with both bodies hashed and a record written.
-    HyperRecord,
 }
 
 impl Kind {
-    /// Those that are measured unless told otherwise.
-    pub(crate) const USUAL: [Self; 8] =
-        [Self::Direct, Self::Nginx, Self::NginxLog, Self::Haproxy, Self::Envoy, Self::Queue, Self::Write, Self::Sync];
     /// All of them, in the order in which they take turns.
     pub(crate) const ALL: [Self; 10] = [
         Self::Direct,
@@ -89,13 +86,29 @@ impl Kind {
             Self::Queue => Some("queue"),
             Self::Write => Some("write"),
             Self::Sync => Some("sync"),
-            _ => None,
+            Self::Direct
+            | Self::Nginx
+            | Self::NginxLog
+            | Self::Haproxy
+            | Self::Envoy
+            | Self::Hyper
+            | Self::HyperRecord => None,
         }
+    }
+
+    /// Those that are measured unless told otherwise.
+    pub(crate) fn usual() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|kind| !kind.is_yardstick())
+    }
+
+    /// Whether it is there to measure by, and no peer that anybody runs.
+    pub(crate) const fn is_yardstick(self) -> bool {
+        matches!(self, Self::Hyper | Self::HyperRecord)
     }
 
     /// Whether it is measured with such messages.
     pub(crate) fn speaks(self, wire: Wire) -> bool {
-        wire == Wire::Http1 || !matches!(self, Self::Hyper | Self::HyperRecord)
+        wire == Wire::Http1 || !self.is_yardstick()
     }
 
     /// The program that it needs, where that is not ours, and how it is had.
@@ -104,7 +117,7 @@ impl Kind {
             Self::Nginx | Self::NginxLog => Some((NGINX.into(), "apt-get install nginx-light")),
             Self::Haproxy => Some((HAPROXY.into(), "apt-get install haproxy")),
             Self::Envoy => Some((envoy(), "run tests/real/run once, or name it in the variable ENVOY")),
-            _ => None,
+            Self::Direct | Self::Hyper | Self::HyperRecord | Self::Queue | Self::Write | Self::Sync => None,
         }
     }
 }

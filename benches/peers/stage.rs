@@ -110,7 +110,7 @@ pub(crate) fn start(kind: Kind, folder: &str, stage: Stage<'_>) -> anyhow::Resul
     match (kind, kind.durability()) {
         (Kind::Direct, _) => Ok(Peer::new(kind, stage.model, None)),
         (_, Some(durability)) => start_touchmark(kind, durability, dir, stage),
-        (Kind::Hyper | Kind::HyperRecord, _) => start_bare(kind, dir, stage),
+        _ if kind.is_yardstick() => start_bare(kind, dir, stage),
         _ => start_foreign(kind, dir, stage),
     }
 }
@@ -120,8 +120,18 @@ fn start_bare(kind: Kind, dir: &Path, stage: Stage<'_>) -> anyhow::Result<Peer> 
     let words = [bare::COMMAND.to_owned(), address.to_string(), stage.model.to_string()];
     let records = (kind == Kind::HyperRecord).then(|| dir.join("records").display().to_string());
     let words: Vec<&str> = words.iter().chain(&records).map(String::as_str).collect();
-    let mut process =
-        Process::start(kind.as_str(), stage.core, &std::env::current_exe()?, &words, &dir.join("output"))?;
+    listening(kind, (&std::env::current_exe()?, &words), address, dir, stage)
+}
+
+/// Starts a program that keeps no ledger, and waits until it listens.
+fn listening(
+    kind: Kind,
+    (program, words): (&Path, &[&str]),
+    address: SocketAddr,
+    dir: &Path,
+    stage: Stage<'_>,
+) -> anyhow::Result<Peer> {
+    let mut process = Process::start(kind.as_str(), stage.core, program, words, &dir.join("output"))?;
     process.ready(|| TcpStream::connect(address).is_ok()).with_context(|| said(dir))?;
     Ok(Peer::new(kind, address, Some(process)))
 }
@@ -145,9 +155,7 @@ fn start_foreign(kind: Kind, dir: &Path, stage: Stage<'_>) -> anyhow::Result<Pee
         }
     };
     fs::write(&file, text)?;
-    let mut process = Process::start(kind.as_str(), stage.core, &program, &args, &dir.join("output"))?;
-    process.ready(|| TcpStream::connect(address).is_ok()).with_context(|| said(dir))?;
-    Ok(Peer::new(kind, address, Some(process)))
+    listening(kind, (&program, &args), address, dir, stage)
 }
 
 fn start_touchmark(kind: Kind, durability: &str, dir: &Path, stage: Stage<'_>) -> anyhow::Result<Peer> {

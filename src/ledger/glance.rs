@@ -128,6 +128,18 @@ enum Member {
     Output,
 }
 
+impl<'a> Own<'a> {
+    fn set(&mut self, member: Member, value: &'a str) {
+        match member {
+            Member::Time => self.time = value.into(),
+            Member::Id => self.id = Some(value.into()),
+            Member::Trace => self.trace = Some(value.into()),
+            Member::Input => self.input = Some(value.into()),
+            Member::Output => self.output = Some(value.into()),
+        }
+    }
+}
+
 impl Form {
     /// The form of an entry, and what is that entry's own; `None` where it is not in the usual form.
     fn of(text: &str) -> Option<(Self, Own<'_>)> {
@@ -168,13 +180,8 @@ impl Form {
                 Change::Number => digits(left)?,
                 Change::Text(_) => plain(left)?,
             };
-            match change {
-                Change::Number | Change::Text(None) => {}
-                Change::Text(Some(Member::Time)) => own.time = value.into(),
-                Change::Text(Some(Member::Id)) => own.id = Some(value.into()),
-                Change::Text(Some(Member::Trace)) => own.trace = Some(value.into()),
-                Change::Text(Some(Member::Input)) => own.input = Some(value.into()),
-                Change::Text(Some(Member::Output)) => own.output = Some(value.into()),
+            if let Change::Text(Some(member)) = change {
+                own.set(*member, value);
             }
             left = behind;
         }

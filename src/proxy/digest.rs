@@ -18,9 +18,8 @@ use crate::sha256::Sha256;
 pub(super) struct BodyDigest {
     hash: Hash,
     bytes: u64,
+    shape: Shape,
     deframer: Option<Deframer>,
-    /// Whether what is sent is one message, or no message at all.
-    single: bool,
     reader: Reader,
     /// Bytes that were read before they are hashed.
     ahead: usize,
@@ -82,8 +81,8 @@ impl BodyDigest {
         Self {
             hash: Hash::Nothing,
             bytes: 0,
+            shape,
             deframer: (shape != Shape::Http).then(Deframer::default),
-            single: matches!(shape, Shape::Http | Shape::GrpcUnary),
             reader,
             ahead: 0,
             lanes: Rc::clone(lanes),
@@ -127,12 +126,12 @@ impl BodyDigest {
 
     /// Whether it would wait for others, were it whole.
     pub(super) fn may_wait(&self) -> bool {
-        matches!(self.hash, Hash::Nothing) && self.single && self.lanes.are_many()
+        matches!(self.hash, Hash::Nothing) && self.shape != Shape::GrpcStream && self.lanes.are_many()
     }
 
     /// Whether it is the body of a unary gRPC call: small as a rule, whether its length is told or not.
     pub(super) fn is_unary(&self) -> bool {
-        self.single && self.deframer.is_some()
+        self.shape == Shape::GrpcUnary
     }
 
     /// Whether its hash is still to be made, side by side with others'.

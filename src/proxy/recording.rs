@@ -168,8 +168,7 @@ impl Recording {
         let on_mismatch = self.passage.snapshot.on_mismatch;
         let Some(declared) = self.model.clone() else {
             let named = || self.with_wanted(|wanted| route::named(&backend, wanted, observed, on_mismatch).cloned());
-            let named = held.then(named).flatten();
-            return self.answered_by(named);
+            return self.answered_by(if held { named() } else { None });
         };
         let protocol = self.call.protocol;
         let verdict = self.with_wanted(|wanted| route::verdict(&backend, &declared, wanted, observed, protocol));
