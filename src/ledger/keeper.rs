@@ -13,6 +13,7 @@ use crate::ledger::entry::{self, Gap, Kind};
 use crate::ledger::indexer::Indexer;
 use crate::ledger::integrator::Integrator;
 use crate::ledger::json::Clock;
+use crate::ledger::linger::linger;
 use crate::ledger::pending::{Keeping, Pending, State};
 use crate::ledger::segment::{File, SPARE_NAME};
 use crate::ledger::tail::{Done, Stuck, Synced, Tail, create_spare, rotation_mark, spare_mark};
@@ -24,9 +25,6 @@ const CHECKPOINT_INTERVAL: Duration = if cfg!(test) { Duration::from_millis(5) }
 const TICK_MAX: Duration = Duration::from_secs(1);
 /// Between two attempts to open a new segment while the ledger fails.
 const RETRY: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_secs(1) };
-/// How long the keeper waits under `queue` for entries to gather: what a crash may cost, and what saves wake-ups.
-const LINGER: Duration = Duration::from_millis(2);
-
 /// The thread's state.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -44,6 +42,8 @@ pub(crate) struct Keeper {
     marked: u64,
     /// When the integrator is to be told of what is synced.
     checkpoint_due: Instant,
+    /// How long the last group's write and sync took.
+    last_sync: Duration,
     began: Instant,
 }
 
@@ -64,6 +64,7 @@ impl Keeper {
             spare_due: now,
             marked: 0,
             checkpoint_due: now,
+            last_sync: Duration::ZERO,
             began: now,
         }
     }
@@ -81,7 +82,7 @@ impl Keeper {
                 self.try_again(&shared, pending)
             } else if !failing && self.has_work(&pending) {
                 let pending = self.prepared(&shared, pending);
-                let pending = Self::linger(&shared, pending);
+                let pending = self.linger(&shared, pending);
                 self.drain(&shared, pending)
             } else if !failing && !pending.checkpoints.is_empty() {
                 self.mark(&shared, pending)
@@ -99,12 +100,13 @@ impl Keeper {
         pending.stuck || pending.attention || (leads && !pending.group.is_empty())
     }
 
-    /// Under `queue`, lets entries gather unless many have.
-    fn linger<'a>(shared: &'a Shared, pending: Guard<'a>) -> Guard<'a> {
-        if shared.config().durability != Durability::Queue || pending.attention || pending.closing {
+    /// Lets entries gather unless many have.
+    fn linger<'a>(&self, shared: &'a Shared, pending: Guard<'a>) -> Guard<'a> {
+        let time = linger(shared.config().durability, shared.calls(), self.last_sync);
+        if time.is_zero() || pending.attention || pending.closing {
             return pending;
         }
-        wait(shared, pending, LINGER)
+        wait(shared, pending, time)
     }
 
     /// Takes the tail, from whoever leads if need be.
@@ -159,6 +161,9 @@ impl Keeper {
             if !mending && pending.group.is_empty() {
                 break;
             }
+            if !mending {
+                pending = self.linger(shared, pending);
+            }
         }
         self.restore(pending, tail)
     }
@@ -179,9 +184,14 @@ impl Keeper {
         self.mend(tail)
     }
 
-    fn write(&self, tail: &mut Tail) -> Result<(), Stuck> {
+    fn write(&mut self, tail: &mut Tail) -> Result<(), Stuck> {
         match self.shared.config().durability {
-            Durability::Sync => tail.write_and_sync(),
+            Durability::Sync => {
+                let begun = Instant::now();
+                let result = tail.write_and_sync();
+                self.last_sync = begun.elapsed();
+                result
+            }
             Durability::Write | Durability::Queue => tail.write(),
         }
     }

@@ -41,6 +41,7 @@ mod indexer;
 mod integrator;
 mod json;
 mod keeper;
+mod linger;
 mod meters;
 mod opening;
 mod parse;

@@ -151,6 +151,11 @@ impl Shared {
         (entries, self.queued_bytes.load(Ordering::Relaxed))
     }
 
+    /// Calls under way whose end is still to come.
+    pub(crate) fn calls(&self) -> u64 {
+        self.places.load(Ordering::Relaxed) / PLACES
+    }
+
     /// Takes a new checkpoint, and has it written into the log.
     pub(crate) fn publish_checkpoint(&self, published: Published) {
         let published = Arc::new(published);
