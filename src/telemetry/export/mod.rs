@@ -14,7 +14,7 @@ pub(super) use settings::{Env, Settings};
 pub use settings::{Protocol, Service, TraceError, TracesConfig};
 
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
@@ -24,7 +24,7 @@ use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use prometheus::IntCounter;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 /// Threads of the exporter's runtime: one sends while the other serves the connection's reads.
@@ -38,6 +38,9 @@ const COUNTING: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Exporter {
     spans: mpsc::Sender<SpanData>,
+    batch_spans: usize,
+    /// Tells that a batch is whole. Before that a span wakes nobody but the first of its batch.
+    whole: Arc<Notify>,
     flushes: mpsc::Sender<SyncSender<()>>,
     stop: watch::Sender<Option<Stop>>,
     dropped: IntCounter,
@@ -62,8 +65,10 @@ impl Exporter {
         let (spans, queue) = mpsc::channel(settings.queue_spans);
         let (flushes, asked) = mpsc::channel(FLUSHES_MAX);
         let (stop, stopped) = watch::channel(None);
+        let whole = Arc::new(Notify::new());
         let batcher = Batcher {
             queue,
+            whole: Arc::clone(&whole),
             flushes: asked,
             stop: stopped,
             exporter,
@@ -75,13 +80,18 @@ impl Exporter {
             failing: false,
         };
         runtime.spawn(batcher.run());
-        Ok(Self { spans, flushes, stop, dropped, runtime: Mutex::new(Some(runtime)) })
+        let (batch_spans, runtime) = (settings.batch_spans, Mutex::new(Some(runtime)));
+        Ok(Self { spans, batch_spans, whole, flushes, stop, dropped, runtime })
     }
 
     /// Queues a span, or drops and counts it. Never waits.
     pub(super) fn push(&self, span: SpanData) {
         if self.spans.try_send(span).is_err() {
             self.dropped.inc();
+        }
+        // With the one that has been taken already.
+        if self.spans.max_capacity() - self.spans.capacity() + 1 >= self.batch_spans {
+            self.whole.notify_one();
         }
     }
 
@@ -133,6 +143,7 @@ fn build(settings: &Settings, endpoint: &str) -> Result<SpanExporter, TraceError
 /// The receiving end: one task.
 struct Batcher {
     queue: mpsc::Receiver<SpanData>,
+    whole: Arc<Notify>,
     flushes: mpsc::Receiver<SyncSender<()>>,
     stop: watch::Receiver<Option<Stop>>,
     exporter: SpanExporter,
@@ -147,10 +158,9 @@ struct Batcher {
 
 impl Batcher {
     async fn run(mut self) {
-        // Set while a batch is being gathered.
+        // Set while a batch is being gathered: its first span is taken, the others wait in the queue and wake nobody.
         let mut due = None;
         loop {
-            let room = self.batch_spans - self.batch.len();
             tokio::select! {
                 biased;
                 changed = self.stop.changed() => {
@@ -164,21 +174,32 @@ impl Batcher {
                     let _ = done.try_send(());
                     due = None;
                 }
-                received = self.queue.recv_many(&mut self.batch, room), if room > 0 => {
-                    if received == 0 {
-                        return self.finish().await;
-                    }
-                    due.get_or_insert_with(|| Instant::now() + self.delay);
+                first = self.queue.recv(), if due.is_none() => {
+                    let Some(first) = first else { return self.finish().await };
+                    self.batch.push(first);
+                    due = Some(Instant::now() + self.delay);
                 }
+                () = self.whole.notified(), if due.is_some() => {}
                 () = sleep_until(due), if due.is_some() => {
+                    self.fill();
                     self.export().await;
                     due = None;
                 }
             }
-            if self.batch.len() >= self.batch_spans {
+            while self.batch.len() + self.queue.len() >= self.batch_spans {
+                self.fill();
                 self.export().await;
                 due = None;
             }
+        }
+    }
+
+    /// Takes of what is queued as much as fits into the batch.
+    fn fill(&mut self) {
+        while self.batch.len() < self.batch_spans
+            && let Ok(span) = self.queue.try_recv()
+        {
+            self.batch.push(span);
         }
     }
 

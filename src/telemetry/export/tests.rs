@@ -394,6 +394,21 @@ fn batches_are_bounded_and_a_full_one_leaves_at_once() {
     assert_eq!(dropped(&metrics), 0);
 }
 
+/// Spans are taken one by one or many at once: a batch is as long as it may be, and no span too many is waited for.
+#[test]
+fn a_batch_leaves_with_the_span_that_makes_it_whole() {
+    for size in 1..5 {
+        let (collector, metrics) = (Collector::start(Protocol::HttpProtobuf, Manner::Takes), Metrics::new());
+        let most = size.to_string();
+        let env = [("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", most.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "3600000")];
+        let tracer = tracer(&collector.url(), Protocol::HttpProtobuf, &metrics, &env);
+        for _ in 0..3 {
+            (0..size).for_each(|_| tracer.finish(&tracer.begin(&HeaderMap::new()), &request()));
+            assert_eq!(collector.next().2.len(), size);
+        }
+    }
+}
+
 #[test]
 fn a_batch_leaves_when_its_time_has_come() {
     let (collector, metrics) = (Collector::start(Protocol::Grpc, Manner::Takes), Metrics::new());
