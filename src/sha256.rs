@@ -60,9 +60,33 @@ pub fn hex(bytes: impl AsRef<[u8]>) -> String {
     })
 }
 
+/// The same as digits at hand. Without a table, so that all of them are made at once in the processor's vectors.
+pub fn hex_digits<const N: usize>(bytes: &[u8; N]) -> [[u8; 2]; N] {
+    const fn digit(nibble: u8) -> u8 {
+        nibble + b'0' + if nibble > 9 { b'a' - b'9' - 1 } else { 0 }
+    }
+    let mut digits = [[0; 2]; N];
+    for (pair, byte) in digits.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 0x0f)];
+    }
+    digits
+}
+
 /// A hash with its algorithm, as lineage and images name it: `sha256:9f86…`.
 pub fn named(hash: [u8; 32]) -> String {
     format!("sha256:{}", hex(hash))
+}
+
+/// Whether the processor has instructions for SHA-256. Then whoever would have to wait for others to hash beside them
+/// gains nothing by it.
+pub fn has_extensions() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has = std::arch::is_x86_feature_detected!("sha");
+    #[cfg(target_arch = "aarch64")]
+    let has = std::arch::is_aarch64_feature_detected!("sha2");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let has = false;
+    has
 }
 
 /// Tries the lanes now, which takes a millisecond, for whoever must not be held up by that at the first use.

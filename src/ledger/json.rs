@@ -6,27 +6,17 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::sha256;
+
 /// What stands at the end of a text that was cut.
 const ELLIPSIS: &str = "…";
 const SECONDS_A_DAY: u64 = 86_400;
 /// 9999-12-31: the last day that four year digits can say.
 const LAST_DAY: u64 = 2_932_896;
 
-const HEX: [[u8; 2]; 256] = hex_table();
 const DIGITS: [[u8; 2]; 100] = digit_table();
 /// For each byte: 0 = stands for itself, `u` = as `\u00XX`, else the letter after the backslash.
 const ESCAPES: [u8; 256] = escape_table();
-
-const fn hex_table() -> [[u8; 2]; 256] {
-    let digits = b"0123456789abcdef";
-    let mut table = [[0; 2]; 256];
-    let mut at = 0;
-    while at < 256 {
-        table[at] = [digits[at >> 4], digits[at & 15]];
-        at += 1;
-    }
-    table
-}
 
 const fn digit_table() -> [[u8; 2]; 100] {
     let digits = b"0123456789";
@@ -57,14 +47,8 @@ const fn escape_table() -> [u8; 256] {
 }
 
 /// Lower-case hexadecimal, without quotes.
-pub(super) fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    for chunk in bytes.chunks(16) {
-        let mut text = [0; 32];
-        for (place, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(chunk) {
-            *place = HEX[usize::from(*byte)];
-        }
-        out.extend_from_slice(&text[..chunk.len() * 2]);
-    }
+pub(super) fn hex<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N]) {
+    out.extend_from_slice(sha256::hex_digits(bytes).as_flattened());
 }
 
 /// A UUID with its hyphens, without quotes.

@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_one_message_waits_for_others_where_many_are_under_way() {
-        let lanes = Rc::new(Lanes::default());
+        let lanes = Rc::new(Lanes::new(true));
         let _under_way: Vec<_> = (0..20).map(|_| lanes.enter()).collect();
         for (shape, waits) in [(Shape::Http, true), (Shape::GrpcUnary, true), (Shape::GrpcStream, false)] {
             let body = Bytes::from(framed(&[vec![7; 3000]]));
@@ -237,7 +237,7 @@ mod tests {
             cuts.extend([0, body.len()]);
             cuts.sort_unstable();
             let chunks: Vec<Bytes> = cuts.windows(2).map(|pair| body.slice(pair[0]..pair[1])).collect();
-            let lanes = Rc::new(Lanes::default());
+            let lanes = Rc::new(Lanes::new(true));
             let _under_way: Vec<_> = (0..calls).map(|_| lanes.enter()).collect();
             let mut digest = BodyDigest::new(shape, Reader::off(), &lanes);
             chunks.iter().take(ahead).for_each(|chunk| digest.read_ahead(chunk));

@@ -5,7 +5,7 @@
 //! [`Lane`]; the call that needs its hash goes once to the end of the queue, behind whoever has something in the same turn,
 //! and whoever comes first hashes for all. Nobody waits for anybody: a lane that is asked before its turn hashes by itself.
 //!
-//! Where few calls are under way there is nothing to gain, and bodies are hashed at once.
+//! Where few calls are under way, or the processor has SHA extensions, there is nothing to gain, and bodies are hashed at once.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -25,8 +25,9 @@ const BODIES_MAX: usize = 64;
 const BYTES_MAX: usize = 512 << 10;
 
 /// A worker's lanes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lanes {
+    side_by_side: bool,
     waiting: RefCell<Vec<Rc<Lane>>>,
     bytes: Cell<usize>,
     calls: Cell<usize>,
@@ -47,6 +48,11 @@ enum State {
 pub(super) struct UnderWay(Rc<Lanes>);
 
 impl Lanes {
+    /// Empty ones, for bodies to be hashed side by side or each at once.
+    pub(super) fn new(side_by_side: bool) -> Self {
+        Self { side_by_side, waiting: RefCell::default(), bytes: Cell::default(), calls: Cell::default() }
+    }
+
     /// A call begins whose bodies are hashed.
     pub(super) fn enter(self: &Rc<Self>) -> UnderWay {
         self.calls.set(self.calls.get() + 1);
@@ -55,7 +61,7 @@ impl Lanes {
 
     /// Whether so many calls are under way that bodies wait for each other.
     pub(super) fn are_many(&self) -> bool {
-        self.calls.get() >= CALLS_LEAST
+        self.side_by_side && self.calls.get() >= CALLS_LEAST
     }
 
     /// A place for a whole body; `None` where it is to be hashed at once.
@@ -149,7 +155,7 @@ mod tests {
     use super::*;
 
     fn lanes(calls: usize) -> (Rc<Lanes>, Vec<UnderWay>) {
-        let lanes = Rc::new(Lanes::default());
+        let lanes = Rc::new(Lanes::new(true));
         let under_way = (0..calls).map(|_| lanes.enter()).collect();
         (lanes, under_way)
     }
@@ -200,6 +206,13 @@ mod tests {
         let _one_more = few.enter();
         assert!(few.place(&chunks(1)).is_some());
         assert!(few.place(&[Bytes::from(vec![0; BODY_BYTES_MAX + 1])]).is_none());
+    }
+
+    #[test]
+    fn where_hashing_at_once_is_as_fast_nothing_waits() {
+        let lanes = Rc::new(Lanes::new(false));
+        let _calls: Vec<_> = (0..2 * CALLS_LEAST).map(|_| lanes.enter()).collect();
+        assert!(lanes.place(&chunks(1)).is_none());
     }
 
     #[test]

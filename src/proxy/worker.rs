@@ -54,7 +54,8 @@ impl Worker {
         // Not in front of an answer.
         sha256::warm_up();
         let rng = RefCell::new(StdRng::from_rng(&mut rand::rng()));
-        Self { shared, pools: Pools::default(), lanes: Rc::default(), rng }
+        let lanes = Rc::new(Lanes::new(!sha256::has_extensions()));
+        Self { shared, pools: Pools::default(), lanes, rng }
     }
 
     /// A new prediction id: UUIDv7 (RFC 9562, section 5.7), random beyond the millisecond.

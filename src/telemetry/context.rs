@@ -6,6 +6,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rand::Rng;
 
+use crate::sha256::hex_digits;
+
 /// The header that names trace and parent span.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The header with vendors' own data; meaningless without the other.
@@ -35,9 +37,9 @@ impl TraceContext {
     #[expect(clippy::expect_used, reason = "lower-case hexadecimal and dashes are a header value")]
     pub fn traceparent(&self) -> HeaderValue {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        write_hex(&mut text[3..35], &self.trace_id);
-        write_hex(&mut text[36..52], &self.client_span);
-        write_hex(&mut text[53..55], &[u8::from(self.sampled)]);
+        text[3..35].copy_from_slice(hex_digits(&self.trace_id).as_flattened());
+        text[36..52].copy_from_slice(hex_digits(&self.client_span).as_flattened());
+        text[54] = if self.sampled { b'1' } else { b'0' };
         HeaderValue::from_bytes(&text).expect("lower-case hexadecimal and dashes are a header value")
     }
 
@@ -97,15 +99,6 @@ pub(super) fn random_id<const N: usize>() -> [u8; N] {
         generator.fill_bytes(&mut id);
     }
     id
-}
-
-/// Writes `bytes` as lower-case hexadecimal; `text` is twice as long.
-pub(super) fn write_hex(text: &mut [u8], bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 0x0f)];
-    }
 }
 
 fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {

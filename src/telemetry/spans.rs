@@ -9,7 +9,7 @@ use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, Tr
 use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use super::context::{TraceContext, write_hex};
+use super::context::TraceContext;
 use super::trace::{self, GenAi, RequestSpan, UpstreamLeg};
 use crate::exchange::Exchange;
 
@@ -179,7 +179,7 @@ impl Attributes {
             }
         }
         if let Some(hash) = exchange.input.sha256.filter(|_| input_hash) {
-            self.push(trace::INPUT_SHA256, hex(&hash));
+            self.push(trace::INPUT_SHA256, crate::sha256::hex(hash));
         }
     }
 
@@ -205,12 +205,6 @@ impl Attributes {
 
 fn grpc_status(status: u16) -> String {
     trace::GRPC_STATUS.get(usize::from(status)).map_or_else(|| status.to_string(), |&name| name.to_owned())
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut text = vec![0; bytes.len() * 2];
-    write_hex(&mut text, bytes);
-    text.into_iter().map(char::from).collect()
 }
 
 fn cut(text: &str) -> &str {
