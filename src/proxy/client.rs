@@ -200,8 +200,11 @@ impl InExchange {
 
 impl Drop for InExchange {
     fn drop(&mut self) {
-        self.0.exchanges.set(self.0.exchanges.get() - 1);
-        self.0.idle_since.set(Instant::now());
+        let left = self.0.exchanges.get() - 1;
+        self.0.exchanges.set(left);
+        if left == 0 {
+            self.0.idle_since.set(Instant::now());
+        }
     }
 }
 

@@ -34,6 +34,9 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long it may take to say so.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// What hyper allows by itself. Told so, it would set up the room for them with each head, at a fiftieth of all that a
+/// request costs here.
+const HYPER_HEADERS: usize = 100;
 /// Bytes waiting to be sent on one HTTP/2 stream, at most.
 const SEND_BYTES_MAX: usize = 256 << 10;
 
@@ -52,8 +55,10 @@ impl Http {
             // Housekeeping sees to heads that do not come.
             .header_read_timeout(None)
             .half_close(config.half_close)
-            .max_buf_size(head.max(8 << 10))
-            .max_headers(config.limits.headers);
+            .max_buf_size(head.max(8 << 10));
+        if config.limits.headers != HYPER_HEADERS {
+            http1.max_headers(config.limits.headers);
+        }
         let mut http2 = http2::Builder::new(LocalExec);
         http2
             .timer(TokioTimer::new())

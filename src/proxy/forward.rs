@@ -34,21 +34,28 @@ const ATTEMPTS_MAX: usize = 3;
 /// A future that stays on its thread.
 pub(super) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// A call ready to be sent.
+/// A request on its way through. Boxed, so that no layer moves it.
 #[derive(Debug)]
-pub(super) struct Outbound {
-    /// Head, cleaned and completed.
+pub(super) struct Asked {
+    /// Head; once it is to be sent, cleaned and completed.
     pub parts: request::Parts,
     /// Body.
     pub input: SharedInput,
+    /// The protocols that it would switch to.
+    pub offer: Option<Offer>,
+}
+
+/// A call ready to be sent.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    /// The request.
+    pub asked: Box<Asked>,
     /// Where to.
     pub backend: Arc<Backend>,
     /// The configuration in force when the request came.
     pub snapshot: Arc<Snapshot>,
     /// Whether it is a gRPC call.
     pub grpc: bool,
-    /// The protocols that it would switch to.
-    pub offer: Option<Offer>,
     /// When the whole exchange must be over.
     pub deadline: Option<Instant>,
     /// Whether the caller chose that: a server that misses it need not be at fault.
@@ -96,16 +103,17 @@ pub(super) async fn forward(worker: Rc<Worker>, mut outbound: Outbound) -> Resul
     };
     let address = if outbound.grpc { &outbound.backend.grpc } else { &outbound.backend.http };
     let pool = worker.pools.to(address);
-    let version = outbound.parts.version;
-    address_to(&mut outbound.parts, over_http2, address);
-    match &outbound.offer {
-        Some(offer) if !over_http2 => offer.put(&mut outbound.parts.headers),
+    let asked = &mut *outbound.asked;
+    let version = asked.parts.version;
+    address_to(&mut asked.parts, over_http2, address);
+    match &asked.offer {
+        Some(offer) if !over_http2 => offer.put(&mut asked.parts.headers),
         // HTTP/2 has no such switch (RFC 9113, section 8.6): the call goes on without.
-        _ => outbound.offer = None,
+        _ => asked.offer = None,
     }
     let permit = outbound.permit.take();
-    outbound.meter.send(Instant::now());
-    let sent = if over_http2 { over_h2(&pool, outbound).await } else { over_h1(&pool, outbound).await };
+    // Boxed: a future is as large as the largest that it may ever hold, and is moved whole.
+    let sent = if over_http2 { Box::pin(over_h2(&pool, outbound)).await } else { over_h1(&pool, outbound).await };
     let (response, follows) = sent?;
     let (mut parts, ()) = response.into_parts();
     if parts.status.is_informational() && matches!(follows, Follows::Body(_)) {
@@ -163,30 +171,34 @@ fn address_to(parts: &mut request::Parts, over_http2: bool, address: &Address) {
 type Sent = Result<(Response<()>, Follows), ProxyError>;
 
 async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
-    let Outbound { parts, input, backend, snapshot, grpc, deadline, deadline_is_the_callers, meter, offer, .. } =
-        outbound;
+    let Outbound { asked, backend, snapshot, grpc, deadline, deadline_is_the_callers, meter, .. } = outbound;
+    let Asked { parts, input, offer } = *asked;
     let blame = Blame { snapshot, backend, grpc, callers: deadline.filter(|_| deadline_is_the_callers) };
     let snapshot = &*blame.snapshot;
     let deadlines = &snapshot.deadlines;
     let mut request = Request::from_parts(parts, InputBody::new(&input));
     for _ in 0..ATTEMPTS_MAX {
         let now = Instant::now();
+        meter.send(now);
         let mut wait = Wait::new(&meter);
         let mut conn = if let Some(conn) = pool.rested(now, deadlines.upstream_idle) {
             conn
         } else {
             wait.begin();
-            let connected = pool.connect(patience(deadlines.connect, deadline, now), now).await;
+            let connected = Box::pin(pool.connect(patience(deadlines.connect, deadline, now), now)).await;
             wait.end();
             connected.map_err(|error| blame.no_connection(&error))?
         };
         let mut sending = pin!(conn.send(request));
         let answered = poll_fn(|cx| {
-            wait.end();
-            if let Poll::Ready(answered) = conn.drive(cx, |cx| sending.as_mut().poll(cx)) {
-                return Poll::Ready(Ok(answered));
+            // The client's side wakes the task too.
+            if conn.has_news(cx) {
+                wait.end();
+                if let Poll::Ready(answered) = conn.drive(cx, |cx| sending.as_mut().poll(cx)) {
+                    return Poll::Ready(Ok(answered));
+                }
+                wait.begin();
             }
-            wait.begin();
             poll_meanwhile(&input, snapshot, deadline, &mut conn.alarm, cx).map(Err)
         })
         .await;
@@ -200,7 +212,7 @@ async fn over_h1(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
                 let follows = if head.status() == StatusCode::SWITCHING_PROTOCOLS
                     && let Some(to) = taken()
                 {
-                    let far = switch(conn, &input, &blame, deadline, &mut wait).await?;
+                    let far = Box::pin(switch(conn, &input, &blame, deadline, &mut wait)).await?;
                     Follows::Tunnel { far, to, deadline }
                 } else {
                     let carrier = Carrier::H1 { conn, pool: Rc::clone(pool) };
@@ -243,12 +255,14 @@ async fn switch(
 }
 
 async fn over_h2(pool: &Rc<Pool>, outbound: Outbound) -> Sent {
-    let Outbound { parts, input, backend, snapshot, grpc, deadline, deadline_is_the_callers, meter, .. } = outbound;
+    let Outbound { asked, backend, snapshot, grpc, deadline, deadline_is_the_callers, meter, .. } = outbound;
+    let Asked { parts, input, .. } = *asked;
     let blame = Blame { snapshot, backend, grpc, callers: deadline.filter(|_| deadline_is_the_callers) };
     let snapshot = &*blame.snapshot;
     input.borrow_mut().retain();
     for _ in 0..ATTEMPTS_MAX {
         let now = Instant::now();
+        meter.send(now);
         let mut wait = Wait::new(&meter);
         wait.begin();
         let (mut send, mut stream) = pool

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, header, request, response};
+use http::{HeaderMap, Response, header, response};
 use http_body::Frame;
 use tower::{Layer, Service};
 
@@ -20,7 +20,7 @@ use super::admit::Permit;
 use super::body::{AnswerBody, AnswerSource, Cut, Held, Passing};
 use super::digest::BodyDigest;
 use super::error::ProxyError;
-use super::forward::{Answer, Follows, LocalFuture, Outbound};
+use super::forward::{Answer, Asked, Follows, LocalFuture, Outbound};
 use super::identify::Inbound;
 use super::input::{Input, SharedInput};
 use super::passage::Passage;
@@ -30,7 +30,6 @@ use super::refuse;
 use super::route::{self, Wanted};
 use super::stamp::stamp;
 use super::tunnel::{Account, Tunnel};
-use super::upgrade::Offer;
 use super::upstream::Alarm;
 use super::worker::Worker;
 use crate::exchange::{OnFailure, Outcome, Refusal};
@@ -82,7 +81,7 @@ where
         if offer.is_some() {
             input.go_on();
         }
-        let asked = Asked { parts, input: Rc::new(RefCell::new(input)), offer };
+        let asked = Box::new(Asked { parts, input: Rc::new(RefCell::new(input)), offer });
         match call {
             Some(call) => {
                 let recording = Recording::begin(passage, call, &asked.parts, Rc::clone(&asked.input));
@@ -93,18 +92,10 @@ where
     }
 }
 
-/// A request on its way through.
-#[derive(Debug)]
-struct Asked {
-    parts: request::Parts,
-    input: SharedInput,
-    offer: Option<Offer>,
-}
-
 /// A call that is no prediction: forwarded and answered as it is.
 async fn pass(
     mut passage: Passage,
-    mut asked: Asked,
+    mut asked: Box<Asked>,
     refused: Option<ProxyError>,
     send: impl FnOnce(Outbound) -> Answered,
 ) -> Response<AnswerBody> {
@@ -140,7 +131,7 @@ async fn pass(
 /// A prediction: recorded whatever becomes of it, stamped when its answer leaves.
 async fn predict(
     mut recording: Box<Recording>,
-    mut asked: Asked,
+    mut asked: Box<Asked>,
     refused: Option<ProxyError>,
     send: impl FnOnce(Outbound) -> Answered,
 ) -> Response<AnswerBody> {
@@ -171,7 +162,7 @@ async fn predict(
                 Follows::Body(source) => answer(recording, parts, source, permit).await,
                 Follows::Tunnel { far, deadline, .. } => {
                     recording.note_switch();
-                    let recording = match begin(recording, &mut parts).await {
+                    let recording = match Box::pin(begin(recording, &mut parts)).await {
                         Ok(recording) => recording,
                         Err(refused) => return refused,
                     };
@@ -198,22 +189,20 @@ async fn read_ahead(recording: &Recording, input: &SharedInput) -> Result<(), Pr
     .await
 }
 
-fn outbound(passage: &Passage, asked: Asked) -> Option<Outbound> {
-    let Asked { parts, input, offer } = asked;
-    let asked = if passage.grpc { parts.headers.get("grpc-timeout").and_then(grpc::parse_timeout) } else { None };
+fn outbound(passage: &Passage, asked: Box<Asked>) -> Option<Outbound> {
+    let timeout = || asked.parts.headers.get("grpc-timeout").and_then(grpc::parse_timeout);
+    let callers = if passage.grpc { timeout() } else { None };
     let total = passage.snapshot.deadlines.total;
-    let patience = match (asked, total) {
-        (Some(asked), Some(total)) => Some(asked.min(total)),
-        (asked, total) => asked.or(total),
+    let patience = match (callers, total) {
+        (Some(callers), Some(total)) => Some(callers.min(total)),
+        (callers, total) => callers.or(total),
     };
-    let deadline_is_the_callers = asked.is_some_and(|asked| total.is_none_or(|total| asked < total));
+    let deadline_is_the_callers = callers.is_some_and(|callers| total.is_none_or(|total| callers < total));
     Some(Outbound {
-        parts,
-        input,
+        asked,
         backend: Arc::clone(passage.backend.as_ref()?),
         snapshot: Arc::clone(&passage.snapshot),
         grpc: passage.grpc,
-        offer,
         deadline: patience.and_then(|patience| passage.began.checked_add(patience)),
         deadline_is_the_callers,
         meter: Rc::clone(&passage.meter),
@@ -235,14 +224,14 @@ async fn answer(
         let known = length.is_some() && recording.call.shape == Shape::Http;
         source.allow_silence(if known { snapshot.deadlines.idle } else { snapshot.deadlines.stream_idle });
         let remaining = length.filter(|_| known);
-        return stream(recording, parts, source, VecDeque::new(), remaining, permit).await;
+        return Box::pin(stream(recording, parts, source, VecDeque::new(), remaining, permit)).await;
     }
     source.allow_silence(snapshot.deadlines.idle);
     match hold(&mut source, snapshot.hold_bytes_max).await {
         Ok(Kept::Whole(chunks, trailers)) => held(recording, parts, chunks, trailers, permit).await,
         Ok(Kept::TooLong(ahead)) => {
             source.allow_silence(snapshot.deadlines.stream_idle);
-            stream(recording, parts, source, ahead, None, permit).await
+            Box::pin(stream(recording, parts, source, ahead, None, permit)).await
         }
         // Its head has not left: the client can still be told.
         Err(Cut::Timeout) => refuse::prediction(recording, ProxyError::Timeout).await,

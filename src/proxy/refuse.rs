@@ -11,6 +11,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use super::body::{AnswerBody, Held};
 use super::client::InExchange;
 use super::error::ProxyError;
+use super::forward::LocalFuture;
 use super::input::InputError;
 use super::passage::Passage;
 use super::recording::Recording;
@@ -33,23 +34,27 @@ pub(super) fn call(mut passage: Passage, error: ProxyError) -> Response<AnswerBo
 }
 
 /// Answers a prediction, once its entry is as durable as the mode promises.
-pub(super) async fn prediction(recording: Box<Recording>, error: ProxyError) -> Response<AnswerBody> {
-    prediction_as(recording, error, error.verdict().outcome).await
+pub(super) fn prediction(recording: Box<Recording>, error: ProxyError) -> LocalFuture<Response<AnswerBody>> {
+    prediction_as(recording, error, error.verdict().outcome)
 }
 
 /// Answers a prediction that ended otherwise than its error says by itself.
-pub(super) async fn prediction_as(
+///
+/// Boxed, since it may happen anywhere on the way and seldom does: each of those futures would be larger by it.
+pub(super) fn prediction_as(
     mut recording: Box<Recording>,
     error: ProxyError,
     outcome: Outcome,
-) -> Response<AnswerBody> {
-    let protocol = recording.call.protocol;
-    let mut response = answer(&mut recording.passage, error, Some(protocol));
-    // An entry that cannot be kept is counted by the recorder; the caller gets an error in any case.
-    let _ = recording.finish(outcome).await;
-    recording.count(outcome);
-    stamp(response.headers_mut(), &recording.id_value, None, false);
-    response
+) -> LocalFuture<Response<AnswerBody>> {
+    Box::pin(async move {
+        let protocol = recording.call.protocol;
+        let mut response = answer(&mut recording.passage, error, Some(protocol));
+        // An entry that cannot be kept is counted by the recorder; the caller gets an error in any case.
+        let _ = recording.finish(outcome).await;
+        recording.count(outcome);
+        stamp(response.headers_mut(), &recording.id_value, None, false);
+        response
+    })
 }
 
 fn answer(passage: &mut Passage, error: ProxyError, protocol: Option<Protocol>) -> Response<AnswerBody> {

@@ -56,18 +56,18 @@ impl H1 {
     }
 
     /// Whether it may carry another request: both messages of the last one have been read and written whole, and the
-    /// server has not closed it meanwhile. Looks at the socket, does not wait.
+    /// server has not closed it meanwhile. Looks at the socket, does not wait. To be asked outside an exchange alone.
     pub(super) fn is_usable(&mut self) -> bool {
-        if !self.closed {
-            self.turn(&mut Context::from_waker(Waker::noop()));
-        }
+        self.waker.enter_alone();
+        let task = self.task.clone();
+        self.turn(&mut Context::from_waker(&task));
+        self.waker.pool();
         !self.closed && self.send.is_ready()
     }
 
-    /// Puts it to rest.
-    pub(super) fn rest(&mut self, now: Instant) {
-        self.waker.detach();
-        self.idle_since = now;
+    /// The same of one that was usable when it was put into the pool: looks only where its socket has said something.
+    pub(super) fn is_still_usable(&mut self) -> bool {
+        self.waker.is_untouched() || self.is_usable()
     }
 
     /// Sends a request. The future is to be polled through [`H1::drive`] alone.
@@ -78,38 +78,60 @@ impl H1 {
         self.send.try_send_request(request)
     }
 
+    /// Whether anything has happened since [`H1::drive`] said that it waits.
+    pub(in crate::proxy) fn has_news(&self, cx: &Context<'_>) -> bool {
+        self.waker.was_woken(cx.waker())
+    }
+
     /// Turns connection and `step` in turns until `step` is ready or both wait for the world.
     pub(in crate::proxy) fn drive<T>(
         &mut self,
         cx: &Context<'_>,
         mut step: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        self.waker.enter(cx.waker());
-        let task = self.task.clone();
-        let mut inner = Context::from_waker(&task);
-        loop {
-            self.turn(&mut inner);
-            if let Poll::Ready(value) = step(&mut inner) {
-                self.waker.pause();
-                return Poll::Ready(value);
-            }
-            if !self.waker.again() {
-                self.waker.leave();
-                return Poll::Pending;
-            }
-        }
+        self.poll_turns(cx, |conn, cx| {
+            conn.turn(cx);
+            step(cx)
+        })
     }
 
     /// Ready once the connection has come to the end of HTTP: after a 101, when the whole request has been sent.
     pub(in crate::proxy) fn poll_closed(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_turns(cx, |conn, cx| {
+            conn.turn(cx);
+            if conn.closed { Poll::Ready(()) } else { Poll::Pending }
+        })
+    }
+
+    /// The next frame of an answer's body.
+    pub(super) fn poll_body(
+        &mut self,
+        body: &mut Incoming,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.poll_turns(cx, |conn, cx| {
+            // First what is there: the connection reads no more before it is asked to.
+            let polled = Pin::new(&mut *body).poll_frame(cx);
+            if polled.is_pending() {
+                conn.turn(cx);
+            }
+            polled
+        })
+    }
+
+    /// Polls as long as that asks for another turn.
+    fn poll_turns<T>(
+        &mut self,
+        cx: &Context<'_>,
+        mut poll: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
         self.waker.enter(cx.waker());
         let task = self.task.clone();
         let mut inner = Context::from_waker(&task);
         loop {
-            self.turn(&mut inner);
-            if self.closed {
+            if let Poll::Ready(value) = poll(self, &mut inner) {
                 self.waker.pause();
-                return Poll::Ready(());
+                return Poll::Ready(value);
             }
             if !self.waker.again() {
                 self.waker.leave();
@@ -128,14 +150,5 @@ impl H1 {
         if !self.closed && Pin::new(&mut self.conn).poll(cx).is_ready() {
             self.closed = true;
         }
-    }
-
-    /// The next frame of an answer's body.
-    pub(super) fn poll_body(
-        &mut self,
-        body: &mut Incoming,
-        cx: &Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.drive(cx, |cx| Pin::new(&mut *body).poll_frame(cx))
     }
 }

@@ -110,7 +110,9 @@ impl Pools {
     pub(super) fn sweep(&self, now: Instant, idle: Duration, leads_to: impl Fn(&Address) -> bool) {
         self.0.borrow_mut().retain(|pool| {
             let idle = if leads_to(&pool.address) { idle } else { Duration::ZERO };
-            pool.resting.borrow_mut().retain_mut(|conn| now.duration_since(conn.idle_since) < idle && conn.is_usable());
+            pool.resting
+                .borrow_mut()
+                .retain_mut(|conn| now.duration_since(conn.idle_since) < idle && conn.is_still_usable());
             pool.shared.borrow_mut().retain(|conn| conn.is_worth_keeping(now, idle));
             Rc::strong_count(pool) > 1 || !pool.resting.borrow().is_empty() || !pool.shared.borrow().is_empty()
         });
@@ -122,7 +124,7 @@ impl Pool {
     pub(super) fn rested(&self, now: Instant, idle: Duration) -> Option<Box<H1>> {
         loop {
             let mut conn = self.resting.borrow_mut().pop()?;
-            if now.duration_since(conn.idle_since) < idle && conn.is_usable() {
+            if now.duration_since(conn.idle_since) < idle && conn.is_still_usable() {
                 return Some(conn);
             }
         }
@@ -168,7 +170,7 @@ impl Pool {
     fn take_back(&self, mut conn: Box<H1>, now: Instant) {
         let mut resting = self.resting.borrow_mut();
         if resting.len() < IDLE_MAX {
-            conn.rest(now);
+            conn.idle_since = now;
             resting.push(conn);
         }
     }

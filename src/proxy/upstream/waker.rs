@@ -8,9 +8,16 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 
-const RESTING: u8 = 0;
-const TURNING: u8 = 1;
-const TURN_AGAIN: u8 = 2;
+/// The loop runs.
+const TURNING: u8 = 0;
+/// It runs, and a wake has asked for another turn.
+const TURN_AGAIN: u8 = 1;
+/// Its task waits for a wake.
+const WAITING: u8 = 2;
+/// There is something to do, which whoever enters next sees to.
+const WOKEN: u8 = 3;
+/// The connection rests in the pool.
+const POOLED: u8 = 4;
 
 /// Wakes the task that last entered, unless that task is inside its loop.
 #[derive(Debug)]
@@ -22,7 +29,7 @@ pub(super) struct LoopWaker {
 
 impl LoopWaker {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { state: AtomicU8::new(RESTING), task: Mutex::new(Waker::noop().clone()) })
+        Arc::new(Self { state: AtomicU8::new(WOKEN), task: Mutex::new(Waker::noop().clone()) })
     }
 
     /// The loop begins in the task behind `waker`.
@@ -37,23 +44,40 @@ impl LoopWaker {
         self.state.swap(TURNING, Ordering::AcqRel) == TURN_AGAIN
     }
 
-    /// The loop is over, and its task waits: wakes go to it from here on.
+    /// Whether there is anything to enter for: else the task behind `waker` is woken once there is.
+    pub(super) fn was_woken(&self, waker: &Waker) -> bool {
+        let known = || self.task.lock().unwrap_or_else(PoisonError::into_inner).will_wake(waker);
+        self.state.load(Ordering::Acquire) != WAITING || !known()
+    }
+
+    /// The loop is over, and its task waits: a wake goes to it.
     pub(super) fn leave(&self) {
-        if self.state.swap(RESTING, Ordering::AcqRel) == TURN_AGAIN {
+        if self.state.compare_exchange(TURNING, WAITING, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            self.state.store(WOKEN, Ordering::Release);
             self.wake_task();
         }
     }
 
-    /// The loop is over, and its task goes on: a turn that was asked for is the first thing that the next loop does.
+    /// The loop is over, and its task goes on: a turn that is asked for is the first thing that the next loop does.
     pub(super) fn pause(&self) {
-        self.state.store(RESTING, Ordering::Release);
+        self.state.store(WOKEN, Ordering::Release);
     }
 
-    /// Nobody cares any more: the connection rests in the pool.
-    pub(super) fn detach(&self) {
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        task.clone_from(Waker::noop());
-        self.state.store(RESTING, Ordering::Release);
+    /// A turn begins that no task waits for.
+    pub(super) fn enter_alone(&self) {
+        self.state.store(TURNING, Ordering::Release);
+    }
+
+    /// The turn is over, and the connection rests in the pool.
+    pub(super) fn pool(&self) {
+        if self.state.compare_exchange(TURNING, POOLED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            self.state.store(WOKEN, Ordering::Release);
+        }
+    }
+
+    /// Whether nothing has happened to the connection since it was put into the pool.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.state.load(Ordering::Acquire) == POOLED
     }
 
     fn wake_task(&self) {
@@ -67,8 +91,12 @@ impl Wake for LoopWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let asked = self.state.compare_exchange(TURNING, TURN_AGAIN, Ordering::AcqRel, Ordering::Acquire);
-        if asked == Err(RESTING) {
+        let next = |state| match state {
+            TURNING => Some(TURN_AGAIN),
+            WAITING | POOLED => Some(WOKEN),
+            _ => None,
+        };
+        if self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) == Ok(WAITING) {
             self.wake_task();
         }
     }
@@ -92,10 +120,12 @@ mod tests {
     #[test]
     fn a_wake_inside_the_loop_asks_for_a_turn_and_one_outside_wakes_the_task() {
         let count = Arc::new(Count::default());
+        let woken = || count.0.load(Ordering::Relaxed);
         let task = Waker::from(Arc::clone(&count));
         let lw = LoopWaker::new();
         let inner = Waker::from(Arc::clone(&lw));
 
+        assert!(lw.was_woken(&task), "a new connection has everything to do");
         lw.enter(&task);
         assert!(!lw.again());
         inner.wake_by_ref();
@@ -103,23 +133,37 @@ mod tests {
         assert!(lw.again());
         assert!(!lw.again());
         lw.leave();
-        assert_eq!(count.0.load(Ordering::Relaxed), 0);
+        assert_eq!(woken(), 0);
+        assert!(!lw.was_woken(&task));
+        assert!(lw.was_woken(Waker::noop()), "another task has to enter to be known");
 
         inner.wake_by_ref();
-        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        inner.wake_by_ref();
+        assert_eq!(woken(), 1, "a task is woken once");
+        assert!(lw.was_woken(&task));
 
         lw.enter(&task);
         inner.wake_by_ref();
         lw.leave();
-        assert_eq!(count.0.load(Ordering::Relaxed), 2, "a turn asked for at the last moment is not lost");
+        assert_eq!(woken(), 2, "a turn asked for at the last moment is not lost");
 
         lw.enter(&task);
         inner.wake_by_ref();
         lw.pause();
-        assert_eq!(count.0.load(Ordering::Relaxed), 2, "a task that goes on need not be woken");
+        inner.wake_by_ref();
+        assert_eq!(woken(), 2, "a task that goes on need not be woken");
+        assert!(lw.was_woken(&task));
 
-        lw.detach();
+        lw.enter_alone();
+        lw.pool();
+        assert!(lw.is_untouched());
+        inner.wake_by_ref();
+        assert!(!lw.is_untouched());
+
+        lw.enter_alone();
         inner.wake();
-        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        lw.pool();
+        assert!(!lw.is_untouched(), "a turn asked for at the last moment is not lost");
+        assert_eq!(woken(), 2, "in the pool nobody is woken");
     }
 }
