@@ -71,7 +71,7 @@ impl Opening<'_> {
         let (keys, earlier) = rotation::settle(&reader, self.keys, &name, incoming.is_some())?;
         let signer = keys.ed25519_under(&name).map_err(|error| failed(io::Error::other(error)))?;
         let new = incoming.map(|incoming| incoming.admit(signer.verifier(), &earlier)).transpose()?;
-        let start = (found.next, (tree.size() > 0).then(|| tree.head()));
+        let start = (found.next, found.replaces, (tree.size() > 0).then(|| tree.head()));
         let tail = Tail::start(Arc::clone(&storage), log, start, self.config.segment_size.0).map_err(failed)?;
         let notary = keys.under(&name).map_err(|error| failed(io::Error::other(error)))?;
         let verifiers: Vec<VerifierKey> = notary.verifiers().cloned().collect();

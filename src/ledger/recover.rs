@@ -40,6 +40,8 @@ pub(crate) struct Recovered {
     pub(crate) follows: Option<quarantine::Note>,
     /// What the log itself says of its tree, oldest first.
     pub(crate) heads: Vec<Head>,
+    /// The first index that the next segment replaces: it takes the name of one that did so, and that nothing was written to.
+    pub(crate) replaces: Option<u64>,
     /// Where the segment begins that a crash left unsealed: what it holds must lead to the heads that it states.
     pub(crate) suspect: Option<u64>,
 }
@@ -135,6 +137,7 @@ impl Recovered {
             unsynced: 0,
             follows: None,
             heads: Vec::new(),
+            replaces: None,
             suspect: None,
         }
     }
@@ -178,6 +181,8 @@ impl Walk<'_> {
                 Trouble::Io(error) => failed(&segment_name(first), error),
                 Trouble::Damage(reason) => Stop::Damage(first, reason),
             })?;
+            // Whoever takes the name of one that nothing was written to takes over the place that it took.
+            self.found.replaces = header.replaces.filter(|_| self.found.next == first);
         }
         Ok(())
     }

@@ -74,14 +74,14 @@ pub(crate) struct Done {
 }
 
 impl Tail {
-    /// Makes the first segment of a run, whose entries begin at `first`.
+    /// Makes the first segment of a run, whose entries begin at `first`, in the place of those that it replaces.
     pub(crate) fn start(
         storage: Arc<dyn Storage>,
         log: [u8; 16],
-        (first, tree): (u64, Option<Head>),
+        (first, replaces, tree): (u64, Option<u64>, Option<Head>),
         segment_bytes: u64,
     ) -> io::Result<Self> {
-        let header = Header { log, first, replaces: None, salt: rand::random(), tree };
+        let header = Header { log, first, replaces, salt: rand::random(), tree };
         let file = storage.create(SPARE_NAME, segment_bytes)?;
         publish(&*storage, &*file, &header.encode(), &header)?;
         Ok(Self {

@@ -74,6 +74,29 @@ fn a_single_error_at_any_call_costs_nothing() {
     }
 }
 
+/// The seal among them: what takes a failed segment's place has no entries then, and the next start takes its name.
+#[test]
+fn a_single_error_at_any_call_of_a_stop_leaves_a_log_that_goes_on() {
+    for mode in [Durability::Write, Durability::Sync] {
+        for at in 0.. {
+            let sim = Sim::new(at);
+            let (ledger, metrics) = open_sim(&sim, &config(mode)).unwrap();
+            let (kept, _) = submit(&ledger, 0..8);
+            let before = sim.calls();
+            sim.fault(Some(Fault::Once(before + at, EIO)));
+            ledger.close().unwrap_or_else(|error| panic!("{mode:?} at {at}: {error}"));
+            let calls = sim.calls() - before;
+            sim.fault(None);
+            balanced(&sim, &metrics, &kept, 0);
+            recovers_the_same(&sim);
+            if calls <= at {
+                assert!(at > 6, "a stop makes more calls than {at}");
+                break;
+            }
+        }
+    }
+}
+
 #[test]
 fn a_disk_that_fails_for_a_while_is_told_about() {
     for mode in [Durability::Write, Durability::Sync] {
