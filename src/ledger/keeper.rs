@@ -25,6 +25,7 @@ const CHECKPOINT_INTERVAL: Duration = if cfg!(test) { Duration::from_millis(5) }
 const TICK_MAX: Duration = Duration::from_secs(1);
 /// Between two attempts to open a new segment while the ledger fails.
 const RETRY: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_secs(1) };
+
 /// The thread's state.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -75,19 +76,22 @@ impl Keeper {
         let mut pending = shared.lock();
         loop {
             let (now, failing) = (Instant::now(), pending.state == State::Failing);
+            // What is poisoned is neither synced nor marked.
+            let sound = !failing && !pending.stuck;
+            // Work comes last: under load it never ends.
             pending = if pending.closing {
                 drop(pending);
                 return self.close();
             } else if failing && now >= self.retry {
                 self.try_again(&shared, pending)
+            } else if sound && now >= self.due {
+                self.tick(&shared, pending)
+            } else if sound && !pending.checkpoints.is_empty() {
+                self.mark(&shared, pending)
             } else if !failing && self.has_work(&pending) {
                 let pending = self.prepared(&shared, pending);
                 let pending = self.linger(&shared, pending);
                 self.drain(&shared, pending)
-            } else if !failing && !pending.checkpoints.is_empty() {
-                self.mark(&shared, pending)
-            } else if !failing && now >= self.due {
-                self.tick(&shared, pending)
             } else {
                 let until = if failing { self.retry } else { self.due };
                 sleep(&shared, pending, until - now)
@@ -98,6 +102,11 @@ impl Keeper {
     fn has_work(&self, pending: &Pending) -> bool {
         let leads = self.shared.config().durability != Durability::Write;
         pending.stuck || pending.attention || (leads && !pending.group.is_empty())
+    }
+
+    /// Whether something else is due that a row of groups must not put off. At the end nothing is.
+    fn is_wanted(&self, pending: &Pending) -> bool {
+        !pending.closing && (!pending.checkpoints.is_empty() || Instant::now() >= self.due)
     }
 
     /// Lets entries gather unless many have.
@@ -158,12 +167,14 @@ impl Keeper {
             pending.renumber(&tail);
             // With nothing in hand, mending is rotating.
             mending = tail.wants_rotation() && tail.has_spare();
-            if !mending && pending.group.is_empty() {
+            if mending {
+                continue;
+            }
+            if pending.group.is_empty() || self.is_wanted(&pending) {
+                pending.attention |= !pending.group.is_empty();
                 break;
             }
-            if !mending {
-                pending = self.linger(shared, pending);
-            }
+            pending = self.linger(shared, pending);
         }
         self.restore(pending, tail)
     }

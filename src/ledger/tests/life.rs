@@ -77,6 +77,33 @@ fn a_lone_worker_never_waits_under_write() {
 }
 
 #[test]
+fn a_load_that_never_pauses_puts_off_neither_sync_nor_checkpoint() {
+    for mode in MODES {
+        let dir = Dir::new();
+        let (ledger, _) = open(&Config { queue_entries: 64, ..dir.config(mode) });
+        let covered = || Reader::open(&dir.0).unwrap().newest_checkpoint().unwrap().map_or(0, |it| it.checkpoint.size);
+        std::thread::scope(|scope| {
+            let load = Arc::new(());
+            for _ in 0..2 {
+                let (ledger, load) = (ledger.clone(), Arc::downgrade(&load));
+                scope.spawn(move || {
+                    while load.strong_count() > 0 {
+                        if ledger.reserve().is_ok() {
+                            drop(ledger.finish(&exchange(call(Uuid::nil(), None))));
+                            ledger.release();
+                        }
+                    }
+                });
+            }
+            let (synced, size) = (ledger.status().synced, covered());
+            eventually("a sync", || ledger.status().synced > synced);
+            eventually("a checkpoint", || covered() > size);
+        });
+        ledger.close().unwrap();
+    }
+}
+
+#[test]
 fn four_threads_have_every_entry_exactly_once() {
     for mode in MODES {
         let dir = Dir::new();
