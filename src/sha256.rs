@@ -5,7 +5,6 @@
 //! processor's vectors, three to six times as fast where it has no SHA extensions (`docs/adr/0017`). Tests compare both
 //! with another implementation.
 
-use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use aws_lc_rs::digest;
@@ -53,23 +52,24 @@ impl std::fmt::Debug for Sha256 {
 
 /// Lower-case hexadecimal, as hashes are written everywhere here.
 pub fn hex(bytes: impl AsRef<[u8]>) -> String {
-    let bytes = bytes.as_ref();
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
+    bytes.as_ref().iter().flat_map(|byte| digits(*byte)).map(char::from).collect()
 }
 
-/// The same as digits at hand. Without a table, so that all of them are made at once in the processor's vectors.
+/// The same without an allocation, of as many bytes as are known to be there.
 pub fn hex_digits<const N: usize>(bytes: &[u8; N]) -> [[u8; 2]; N] {
+    let mut text = [[0; 2]; N];
+    for (pair, byte) in text.iter_mut().zip(bytes) {
+        *pair = digits(*byte);
+    }
+    text
+}
+
+/// Without a table, so that many are made at once in the processor's vectors.
+const fn digits(byte: u8) -> [u8; 2] {
     const fn digit(nibble: u8) -> u8 {
         nibble + b'0' + if nibble > 9 { b'a' - b'9' - 1 } else { 0 }
     }
-    let mut digits = [[0; 2]; N];
-    for (pair, byte) in digits.iter_mut().zip(bytes) {
-        *pair = [digit(byte >> 4), digit(byte & 0x0f)];
-    }
-    digits
+    [digit(byte >> 4), digit(byte & 0x0f)]
 }
 
 /// A hash with its algorithm, as lineage and images name it: `sha256:9f86…`.

@@ -52,8 +52,7 @@ impl LoopWaker {
 
     /// The loop is over, and its task waits: a wake goes to it.
     pub(super) fn leave(&self) {
-        if self.state.compare_exchange(TURNING, WAITING, Ordering::AcqRel, Ordering::Acquire).is_err() {
-            self.state.store(WOKEN, Ordering::Release);
+        if !self.end(WAITING) {
             self.wake_task();
         }
     }
@@ -68,11 +67,19 @@ impl LoopWaker {
         self.state.store(TURNING, Ordering::Release);
     }
 
-    /// The turn is over, and the connection rests in the pool.
+    /// The turn is over, and the connection rests in the pool: it keeps nothing of its last task.
     pub(super) fn pool(&self) {
-        if self.state.compare_exchange(TURNING, POOLED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner).clone_from(Waker::noop());
+        self.end(POOLED);
+    }
+
+    /// Ends the loop in such a state, unless a wake came at the last moment: then there is something to do.
+    fn end(&self, state: u8) -> bool {
+        let quiet = self.state.compare_exchange(TURNING, state, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if !quiet {
             self.state.store(WOKEN, Ordering::Release);
         }
+        quiet
     }
 
     /// Whether nothing has happened to the connection since it was put into the pool.

@@ -181,37 +181,33 @@ impl Batcher {
                 }
                 () = self.whole.notified(), if due.is_some() => {}
                 () = sleep_until(due), if due.is_some() => {
-                    self.fill();
+                    self.fill(usize::MAX);
                     self.export().await;
                     due = None;
                 }
             }
-            while self.batch.len() + self.queue.len() >= self.batch_spans {
-                self.fill();
+            // One batch, then a look at who asks for a stop or a flush.
+            if self.batch.len() + self.queue.len() >= self.batch_spans {
+                self.fill(usize::MAX);
                 self.export().await;
                 due = None;
             }
         }
     }
 
-    /// Takes of what is queued as much as fits into the batch.
-    fn fill(&mut self) {
-        while self.batch.len() < self.batch_spans
-            && let Ok(span) = self.queue.try_recv()
-        {
-            self.batch.push(span);
-        }
+    /// Takes of what is queued as much as fits into the batch, and no more than so many. Says how many.
+    fn fill(&mut self, most: usize) -> usize {
+        let before = self.batch.len();
+        let most = most.min(self.batch_spans - before);
+        self.batch.extend((0..most).map_while(|_| self.queue.try_recv().ok()));
+        self.batch.len() - before
     }
 
     /// Sends the batch and what is queued at this moment.
     async fn drain(&mut self) {
         let mut left = self.queue.len();
         loop {
-            while left > 0 && self.batch.len() < self.batch_spans {
-                let Ok(span) = self.queue.try_recv() else { break };
-                self.batch.push(span);
-                left -= 1;
-            }
+            left -= self.fill(left);
             if self.batch.is_empty() {
                 return;
             }
